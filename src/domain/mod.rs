@@ -1,0 +1,11 @@
+//! Words: the values that every floor may use. No I/O, no async, no policy.
+
+pub mod attribution;
+pub mod clock;
+pub mod model;
+pub mod money;
+pub mod price;
+pub mod standing;
+pub mod tenant;
+pub mod usage;
+pub mod window;

@@ -1,0 +1,1 @@
+//! The tariff: what a provider asks per token, dated, in pico-dollars.

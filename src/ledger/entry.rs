@@ -1,0 +1,109 @@
+//! The permanent record of one attempt.
+
+use std::sync::Arc;
+
+use crate::domain::attribution::Attribution;
+use crate::domain::clock::Timestamp;
+use crate::domain::money::Money;
+use crate::domain::tenant::Tenant;
+use crate::domain::usage::{Basis, Usage};
+
+/// One upstream attempt, or one refusal of ours, as the ledger keeps it for good.
+#[derive(Debug, Clone)]
+pub struct LedgerEntry {
+    /// Unique per attempt; the same as `request_id` for a first attempt.
+    pub attempt_id: Arc<str>,
+    /// What the client saw as `plimsoll-request-id`.
+    pub request_id: Arc<str>,
+    /// When the call was admitted. Decides the window it counts in.
+    pub admitted_at: Timestamp,
+    /// Who pays, with the directory's facts at admission.
+    pub tenant: Arc<Tenant>,
+    /// The telemetry dimensions.
+    pub attribution: Arc<Attribution>,
+    /// The gateway key's name, when there was one.
+    pub key_name: Option<Arc<str>>,
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The dialect's name (`openai-chat`), or the path for what is not metered.
+    pub dialect: Arc<str>,
+    /// The path below the provider, without its query.
+    pub path: Arc<str>,
+    /// The model that the client asked for.
+    pub model_requested: Option<Arc<str>>,
+    /// The model that was sent upstream.
+    pub model_served: Option<Arc<str>>,
+    /// The model that answered, as the provider names it.
+    pub model_answered: Option<Arc<str>>,
+    /// Whether the answer was streamed.
+    pub stream: bool,
+    /// Whether this attempt begins a logical request (a retry of the same request does not).
+    pub logical: bool,
+    /// Tokens.
+    pub usage: Usage,
+    /// How the cost is known.
+    pub basis: Basis,
+    /// The price row that was used: `builtin@2026-11-16/gpt-4o`. `None`: the model is unpriced.
+    pub price_row: Option<Arc<str>>,
+    /// The cost. `None` when the model is unpriced and tokens were used: never 0 for unknown.
+    pub cost: Option<Money>,
+    /// The HTTP status that the client got.
+    pub status: u16,
+    /// How the attempt ended.
+    pub ending: Ending,
+    /// `plimsoll-decision` as it was sent; empty when nothing was done.
+    pub decision: Arc<str>,
+    /// `plimsoll-would` as it was sent.
+    pub would: Arc<str>,
+    /// The policy revision: `r42 9f3c1ae`.
+    pub policy: Arc<str>,
+    /// Microseconds the gateway itself spent before the request left.
+    pub overhead_us: u32,
+    /// Microseconds from the request's departure to the first byte of the answer.
+    pub first_byte_us: Option<u32>,
+    /// Microseconds from the call's arrival to the end of the answer.
+    pub duration_us: u64,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// The provider's answer arrived whole.
+    Complete,
+    /// The provider answered with an error.
+    ProviderError,
+    /// The client went away.
+    ClientGone,
+    /// The provider's answer was cut, or never came.
+    UpstreamFailed,
+    /// We refused the call; nothing was sent.
+    Refused,
+}
+
+impl Ending {
+    /// The word in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ProviderError => "provider_error",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A budget's counter reached a step for the first time in a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransitionEntry {
+    /// The budget's name.
+    pub budget: Arc<str>,
+    /// The values of its `per` dimensions, joined by U+001F.
+    pub key: Arc<str>,
+    /// The start of the window.
+    pub window_start: Timestamp,
+    /// The step's word.
+    pub step: Arc<str>,
+    /// When.
+    pub at: Timestamp,
+}

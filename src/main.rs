@@ -1,0 +1,3 @@
+//! The `plimsoll` binary: nothing but the door.
+
+fn main() {}

@@ -1,0 +1,161 @@
+//! Provider bytes ⇄ facts, without I/O.
+//!
+//! A [`Dialect`] reads what a policy needs out of a request ([`Peek`]), edits it by splicing ([`Edits`]), and a [`tap::Tap`]
+//! reads the usage out of the answer as it passes. Nothing here builds a tree of a body or changes a byte that no edit names.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use http::Method;
+use smallvec::SmallVec;
+
+/// A family of providers that share paths, credentials and the shape of errors. `dialect:` in `plimsoll.yaml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// OpenAI and everything compatible with it.
+    OpenAi,
+    /// Anthropic.
+    Anthropic,
+    /// Google Gemini.
+    Gemini,
+}
+
+/// Where a request goes, below the provider's name.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The path, beginning with `/`, without the provider's segment: `/v1/chat/completions`.
+    pub path: &'a str,
+    /// The query, without `?`.
+    pub query: Option<&'a str>,
+}
+
+/// What a request is, judged by method and path alone.
+#[derive(Debug, Clone, Copy)]
+pub enum Operation {
+    /// A known inference path.
+    Known(&'static dyn Dialect),
+    /// Costs nothing wherever it goes: GET, HEAD, OPTIONS, DELETE, moderations.
+    Free,
+    /// May cost money and cannot be metered.
+    Unmetered,
+}
+
+/// One wire format of one inference path.
+pub trait Dialect: Send + Sync + fmt::Debug {
+    /// The name in the ledger: `openai-chat`.
+    fn name(&self) -> &'static str;
+    /// The family.
+    fn family(&self) -> Family;
+    /// Whether calls cost money. Token counting does not.
+    fn bills(&self) -> bool {
+        true
+    }
+    /// Reads a request in one pass, borrowing from it. Refuses malformed JSON, and duplicate or case-variant keys of the
+    /// fields that are read, so that the bytes that are judged are the bytes that are forwarded.
+    fn peek<'a>(&self, target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed>;
+    /// Applies `edits` by splicing. What no edit names stays byte for byte.
+    fn rewrite(&self, target: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>) -> Rewritten;
+}
+
+/// How an answer will be framed, as the request asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Framing {
+    /// One JSON document.
+    #[default]
+    Json,
+    /// Server-sent events.
+    Sse,
+    /// A JSON array that arrives element by element (Gemini without `alt=sse`).
+    JsonArray,
+}
+
+/// Whether the client asked for usage in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UsageFlag {
+    /// The dialect always reports usage.
+    #[default]
+    NotNeeded,
+    /// The client asked.
+    Asked,
+    /// The client did not ask (or said `false`): we ask, and take the extra chunk out again.
+    NotAsked,
+}
+
+/// What a policy needs to know of a request, borrowed from it.
+#[derive(Debug, Clone, Default)]
+pub struct Peek<'a> {
+    /// The model asked for, from the body or the path.
+    pub model: Option<Cow<'a, str>>,
+    /// How the answer will be framed.
+    pub framing: Framing,
+    /// The client's limit on output tokens, whichever field it used.
+    pub cap: Option<u64>,
+    /// The thinking budget of the request, when it has one above zero.
+    pub thinking_budget: Option<u64>,
+    /// How many answers are asked for (`n`, `best_of`, `candidateCount`, the number of prompts); at least 1.
+    pub choices: u64,
+    /// An upper bound of the input tokens: a byte of text is at most a token (plus the dialect's additions per message,
+    /// tools, thinking and structured output).
+    pub input_bound: u64,
+    /// The request refers to input that is not in it (previous response, files by reference, cached content, server-side
+    /// tools), so that only the model's context window bounds it.
+    pub input_by_reference: bool,
+    /// A middling estimate of the input tokens, for answers without usage.
+    pub input_estimate: u64,
+    /// Whether usage must be asked for.
+    pub usage_flag: UsageFlag,
+    /// Places in the body that `rewrite` needs.
+    pub spans: Spans,
+}
+
+/// A byte range of a body.
+pub type ByteRange = std::ops::Range<usize>;
+
+/// The places of a request that edits touch. Ranges cover values (for the cap: the number).
+#[derive(Debug, Clone, Default)]
+pub struct Spans {
+    /// The value of the model field in the body.
+    pub model: Option<ByteRange>,
+    /// The values of every output-limit field that is present.
+    pub caps: SmallVec<[ByteRange; 2]>,
+    /// The value of the thinking budget.
+    pub thinking_budget: Option<ByteRange>,
+    /// The value of the object into which a missing cap is inserted, when that is not the body itself.
+    pub cap_parent: Option<ByteRange>,
+    /// The value of `stream_options`.
+    pub stream_options: Option<ByteRange>,
+    /// The value of `stream_options.include_usage`.
+    pub include_usage: Option<ByteRange>,
+}
+
+/// What to change in a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Edits<'a> {
+    /// Ask for another model.
+    pub model: Option<&'a str>,
+    /// Write this limit on output tokens.
+    pub cap: Option<u64>,
+    /// Ask for usage in the stream.
+    pub ask_usage: bool,
+}
+
+/// A request after its edits.
+#[derive(Debug, Clone)]
+pub struct Rewritten {
+    /// Another path, when the path names the model.
+    pub path: Option<String>,
+    /// The body in pieces; untouched pieces are slices of the original.
+    pub body: SmallVec<[Bytes; 7]>,
+}
+
+/// Why a request is refused before anything judges it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// What is wrong and what would fix it: a sentence for the caller, without a full stop.
+    pub message: String,
+    /// The field, when one is to blame.
+    pub param: Option<&'static str>,
+}
