@@ -3,12 +3,31 @@
 //! A [`Dialect`] reads what a policy needs out of a request ([`Peek`]), edits it by splicing ([`Edits`]), and a [`tap::Tap`]
 //! reads the usage out of the answer as it passes. Nothing here builds a tree of a body or changes a byte that no edit names.
 
+pub mod anthropic_messages;
+pub mod estimate;
+mod fields;
+pub mod gemini;
+mod json_tap;
+pub mod openai_chat;
+pub mod openai_completions;
+pub mod openai_embeddings;
+pub mod openai_responses;
+mod openai_usage;
+mod operation;
+mod scan;
+mod splice;
+mod sse;
+mod survey;
+pub mod tap;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
 use http::Method;
 use smallvec::SmallVec;
+
+pub use operation::operation;
 
 /// A family of providers that share paths, credentials and the shape of errors. `dialect:` in `plimsoll.yaml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +77,8 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     fn peek<'a>(&self, target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed>;
     /// Applies `edits` by splicing. What no edit names stays byte for byte.
     fn rewrite(&self, target: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>) -> Rewritten;
+    /// What a [`tap::Tap`] reads of the answers.
+    fn reading(&self) -> &'static tap::Reading;
 }
 
 /// How an answer will be framed, as the request asks for it.
@@ -159,3 +180,36 @@ pub struct Malformed {
     /// The field, when one is to blame.
     pub param: Option<&'static str>,
 }
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::Gemini];
+
+    /// The word in `plimsoll.yaml`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.as_str() == word)
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Malformed {}

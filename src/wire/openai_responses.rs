@@ -1,0 +1,102 @@
+//! OpenAI Responses, `POST /v1/responses`. Usage comes unasked, in the terminal event; `stream_options` is never touched.
+//!
+//! A background job (`background: true`) answers without usage at once and is billed later; its answer reads as unknown.
+
+use bytes::Bytes;
+
+use super::fields::Names;
+use super::json_tap::{Keep, Pattern, Slot};
+use super::openai_chat::read_caps;
+use super::openai_usage;
+use super::scan::Kind;
+use super::splice::{self, Writes};
+use super::survey::{Place, Plan, Survey, is_any, is_remote};
+use super::tap::Reading;
+use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target};
+
+/// OpenAI Responses.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenAiResponses;
+
+/// The smallest limit that the API takes: below it, it answers 400.
+const LEAST_CAP: u64 = 16;
+
+static PLAN: Plan = Plan {
+    names: Names {
+        names: &[
+            "model", "input", "max_output_tokens", "stream", "previous_response_id", "conversation", "prompt", "tools", "text",
+            "reasoning", "plugins",
+        ],
+        snake: false,
+    },
+    messages: &["input"],
+    refers,
+};
+
+static READING: Reading = Reading {
+    patterns: &[
+        Pattern(&["type"], Keep::Slot(Slot::Kind)),
+        Pattern(&["usage"], Keep::Slot(Slot::Usage)),
+        Pattern(&["model"], Keep::Slot(Slot::Model)),
+        Pattern(&["service_tier"], Keep::Slot(Slot::Tier)),
+        Pattern(&["status"], Keep::Slot(Slot::Finish)),
+        Pattern(&["error"], Keep::Slot(Slot::Error)),
+        Pattern(&["response", "usage"], Keep::Slot(Slot::Usage)),
+        Pattern(&["response", "model"], Keep::Slot(Slot::Model)),
+        Pattern(&["response", "service_tier"], Keep::Slot(Slot::Tier)),
+        Pattern(&["response", "status"], Keep::Slot(Slot::Finish)),
+        Pattern(&["response", "error"], Keep::Slot(Slot::Error)),
+        Pattern(&["delta"], Keep::Text),
+        Pattern(&["output"], Keep::Text),
+    ],
+    usage: openai_usage::normalise,
+};
+
+impl Dialect for OpenAiResponses {
+    fn name(&self) -> &'static str {
+        "openai-responses"
+    }
+
+    fn family(&self) -> Family {
+        Family::OpenAi
+    }
+
+    fn peek<'a>(&self, _: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
+        let survey = Survey::of(body, &PLAN)?;
+        let fields = &survey.fields;
+        let mut peek = Peek { model: fields.text("model")?, choices: 1, ..Peek::default() };
+        peek.spans.model = fields.present("model").map(|field| field.range.clone());
+        read_caps(fields, &["max_output_tokens"], &mut peek)?;
+        if fields.flag("stream")? {
+            peek.framing = Framing::Sse;
+        }
+        let by_reference = fields.any(&["previous_response_id", "conversation", "prompt", "plugins"]);
+        survey.measure(&mut peek, fields.any(&["tools", "text", "reasoning"]), by_reference);
+        Ok(peek)
+    }
+
+    fn rewrite(&self, _: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>) -> Rewritten {
+        let edits = Edits { ask_usage: false, ..*edits };
+        let cap = Some("max_output_tokens");
+        splice::rewrite(body, peek, &edits, Writes { cap, cap_parent: None, least_cap: LEAST_CAP, model_prefix: "" })
+    }
+
+    fn reading(&self) -> &'static Reading {
+        &READING
+    }
+}
+
+fn refers(place: &Place<'_>) -> bool {
+    if place.kind != Kind::String {
+        return false;
+    }
+    match place.key {
+        b"type" if place.depth == 3 && place.parent == b"tools" => {
+            !is_any(place.text, &["function", "custom", "local_shell", "apply_patch"])
+        }
+        b"type" if place.depth == 3 && place.parent == b"input" => place.text == b"item_reference",
+        key if is_any(key, &["file_id"]) => !place.text.is_empty(),
+        key if is_any(key, &["image_url", "file_url"]) => is_remote(place.text),
+        _ => false,
+    }
+}

@@ -1,0 +1,314 @@
+//! One pass over a JSON text, without a tree and without recursion.
+//!
+//! The scanner accepts exactly RFC 8259 in UTF-8 (no byte-order mark, nothing after the value, at most [`MAX_DEPTH`] levels)
+//! and tells a visitor where keys and values lie. It refuses rather than repairs, so that what is judged here is what a
+//! provider's parser will see. It does not decode values and does not look for duplicates: `fields.rs` does.
+
+use memchr::memchr2;
+
+use super::{ByteRange, Malformed};
+
+/// The deepest nesting that is read. Each level costs one bit.
+pub(crate) const MAX_DEPTH: usize = 128;
+
+/// The kind of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `{…}`
+    Object,
+    /// `[…]`
+    Array,
+    /// `"…"`
+    String,
+    /// `12.5`
+    Number,
+    /// `true` or `false`
+    Bool,
+    /// `null`
+    Null,
+}
+
+/// Hears what the scanner finds. The depth of a value is the number of containers around it.
+pub(crate) trait Visit {
+    /// A key of an object whose members lie at `depth`; the range excludes the quotes.
+    fn key(&mut self, depth: usize, key: ByteRange);
+    /// A value begins. Scalars come whole (strings with their quotes), containers as their opening bracket.
+    fn value(&mut self, depth: usize, kind: Kind, range: ByteRange);
+    /// The container that lies at `depth` ends before `end`.
+    fn close(&mut self, depth: usize, end: usize);
+}
+
+struct Scanner<'b, V> {
+    body: &'b [u8],
+    at: usize,
+    depth: usize,
+    /// One bit per level, the lowest for the innermost: 1 is an object.
+    objects: u128,
+    visit: V,
+}
+
+/// Reads `body` whole and tells `visit` what is in it.
+pub(crate) fn scan(body: &[u8], visit: &mut impl Visit) -> Result<(), Malformed> {
+    if let Err(fault) = std::str::from_utf8(body) {
+        return Err(malformed(&format!("is not UTF-8 at byte {}", fault.valid_up_to())));
+    }
+    Scanner { body, at: 0, depth: 0, objects: 0, visit }.run()
+}
+
+fn malformed(what: &str) -> Malformed {
+    Malformed { message: format!("the request body {what}; send one JSON object"), param: None }
+}
+
+impl<V: Visit> Visit for &mut V {
+    fn key(&mut self, depth: usize, key: ByteRange) {
+        V::key(self, depth, key);
+    }
+    fn value(&mut self, depth: usize, kind: Kind, range: ByteRange) {
+        V::value(self, depth, kind, range);
+    }
+    fn close(&mut self, depth: usize, end: usize) {
+        V::close(self, depth, end);
+    }
+}
+
+impl<V: Visit> Scanner<'_, V> {
+    fn run(mut self) -> Result<(), Malformed> {
+        loop {
+            if self.value()? {
+                continue;
+            }
+            if !self.after_value()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a scalar, or opens a container. True when another value must follow at once.
+    fn value(&mut self) -> Result<bool, Malformed> {
+        let start = self.at;
+        match self.peek()? {
+            b'{' => {
+                self.open(Kind::Object)?;
+                if self.peek()? == b'}' {
+                    return Ok(false);
+                }
+                self.key()?;
+                Ok(true)
+            }
+            b'[' => {
+                self.open(Kind::Array)?;
+                Ok(self.peek()? != b']')
+            }
+            first => {
+                let start = start.max(self.at);
+                let kind = self.scalar(first)?;
+                self.visit.value(self.depth, kind, start..self.at);
+                Ok(false)
+            }
+        }
+    }
+
+    fn scalar(&mut self, first: u8) -> Result<Kind, Malformed> {
+        match first {
+            b'"' => self.string().map(|_| Kind::String),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.literal(b"true", Kind::Bool),
+            b'f' => self.literal(b"false", Kind::Bool),
+            b'n' => self.literal(b"null", Kind::Null),
+            _ => Err(self.fault("a value")),
+        }
+    }
+
+    /// Reads on to the next value: closes containers, passes a comma and a key. False at the end of the text.
+    fn after_value(&mut self) -> Result<bool, Malformed> {
+        loop {
+            if self.depth == 0 {
+                self.skip_space();
+                return if self.at == self.body.len() { Ok(false) } else { Err(self.fault("the end")) };
+            }
+            let object = self.objects & 1 == 1;
+            match (self.peek()?, object) {
+                (b',', _) => {
+                    self.at += 1;
+                    if object {
+                        self.peek()?;
+                        self.key()?;
+                    }
+                    return Ok(true);
+                }
+                (b'}', true) | (b']', false) => {
+                    self.at += 1;
+                    self.depth -= 1;
+                    self.objects >>= 1;
+                    self.visit.close(self.depth, self.at);
+                }
+                (_, true) => return Err(self.fault("`,` or `}`")),
+                (_, false) => return Err(self.fault("`,` or `]`")),
+            }
+        }
+    }
+
+    fn open(&mut self, kind: Kind) -> Result<(), Malformed> {
+        if self.depth == MAX_DEPTH {
+            return Err(malformed(&format!("is nested deeper than {MAX_DEPTH} levels")));
+        }
+        self.visit.value(self.depth, kind, self.at..self.at + 1);
+        self.at += 1;
+        self.depth += 1;
+        self.objects = (self.objects << 1) | u128::from(kind == Kind::Object);
+        Ok(())
+    }
+
+    fn key(&mut self) -> Result<(), Malformed> {
+        if self.body.get(self.at) != Some(&b'"') {
+            return Err(self.fault("a key"));
+        }
+        let key = self.string()?;
+        self.visit.key(self.depth, key);
+        if self.peek()? != b':' {
+            return Err(self.fault("`:`"));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Passes a string; returns the range between its quotes.
+    fn string(&mut self) -> Result<ByteRange, Malformed> {
+        let start = self.at + 1;
+        let mut from = start;
+        loop {
+            let rest = self.body.get(from..).unwrap_or_default();
+            let Some(found) = memchr2(b'"', b'\\', rest) else { return Err(malformed("ends inside a string")) };
+            let plain = rest.get(..found).unwrap_or_default();
+            if plain.iter().fold(false, |bad, byte| bad | (*byte < 0x20)) {
+                self.at = from;
+                return Err(self.fault("no control character in a string"));
+            }
+            let end = from + found;
+            if rest.get(found) == Some(&b'"') {
+                self.at = end + 1;
+                return Ok(start..end);
+            }
+            from = end + self.escape(end)?;
+        }
+    }
+
+    /// The length of the escape that begins at `at`.
+    fn escape(&mut self, at: usize) -> Result<usize, Malformed> {
+        match self.body.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
+            Some(b'u') if self.body.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => Ok(6),
+            _ => {
+                self.at = at;
+                Err(self.fault("a valid escape"))
+            }
+        }
+    }
+
+    fn number(&mut self) -> Result<Kind, Malformed> {
+        if self.body.get(self.at) == Some(&b'-') {
+            self.at += 1;
+        }
+        if self.body.get(self.at) == Some(&b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.body.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.body.get(self.at), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.body.get(self.at), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(Kind::Number)
+    }
+
+    fn digits(&mut self) -> Result<(), Malformed> {
+        let start = self.at;
+        while self.body.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.fault("a digit")) } else { Ok(()) }
+    }
+
+    fn literal(&mut self, word: &[u8], kind: Kind) -> Result<Kind, Malformed> {
+        if !self.body.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
+            return Err(self.fault("a value"));
+        }
+        self.at += word.len();
+        Ok(kind)
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.body.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&mut self) -> Result<u8, Malformed> {
+        self.skip_space();
+        self.body.get(self.at).copied().ok_or_else(|| malformed("ends too early"))
+    }
+
+    fn fault(&self, wanted: &str) -> Malformed {
+        malformed(&format!("is not valid JSON: at byte {} there should be {wanted}", self.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Deaf;
+    impl Visit for Deaf {
+        fn key(&mut self, _: usize, _: ByteRange) {}
+        fn value(&mut self, _: usize, _: Kind, _: ByteRange) {}
+        fn close(&mut self, _: usize, _: usize) {}
+    }
+
+    fn accepts(text: &[u8]) -> bool {
+        scan(text, &mut Deaf).is_ok()
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for text in [
+            "", " ", "{", "}", "[", "[1", "[1,]", "[,1]", "{,}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":1 \"b\":2}",
+            "{a:1}", "[1}", "{\"a\":1]", "{} {}", "{}x", "01", "-", "1.", ".5", "1e", "+1", "tru", "nulll", "\"\\x\"", "\"\\u12g4\"",
+            "\"a", "\"\n\"", "'a'", "NaN", "\u{feff}{}", "{\"a\":1,,\"b\":2}", "[ ,1]", "{ ,\"a\":1}", "[1 ,]", "[[],]",
+        ] {
+            assert!(!accepts(text.as_bytes()), "{text:?}");
+        }
+        assert!(!accepts(b"\"\xff\""));
+        assert!(!accepts("[".repeat(MAX_DEPTH + 1).as_bytes()));
+        assert!(!accepts(format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1)).as_bytes()));
+    }
+
+    #[test]
+    fn what_is_json_is_read() {
+        for text in ["{}", "[]", " {\"a\" : [ ] , \"b\":{ } } ", "-0.5e+10", "\"\\u00e9\\\"\"", "[[],[{}],null,true,false]", "0"] {
+            assert!(accepts(text.as_bytes()), "{text:?}");
+        }
+        assert!(accepts(format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH)).as_bytes()));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_full_parser(text in "[\\[\\]{}\",:0-9a-c \\\\nulltre.-]{0,24}") {
+            let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
+            prop_assert_eq!(accepts(text.as_bytes()), theirs, "{}", text);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = accepts(&bytes);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What one pass over a request tells beside its fields: how many messages, how much text, and whether it points at input
+//! that it does not carry.
+//!
+//! References are looked for by key names at any depth. Where a tool's arguments happen to use such a name the answer errs
+//! to "by reference", which makes a hold larger and never smaller.
+
+use super::fields::{Fields, Names};
+use super::scan::{Kind, MAX_DEPTH, Visit, scan};
+use super::{ByteRange, Malformed, Peek};
+use crate::wire::estimate;
+
+/// One value below the top level, as a rule about references sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'b> {
+    /// The number of containers around the value.
+    pub(crate) depth: usize,
+    /// The nearest key above the one that holds the value; elements of an array pass the array's key on.
+    pub(crate) parent: &'b [u8],
+    /// The key that holds the value.
+    pub(crate) key: &'b [u8],
+    /// The kind of the value.
+    pub(crate) kind: Kind,
+    /// The bytes between the quotes of a string; empty for other kinds.
+    pub(crate) text: &'b [u8],
+}
+
+/// How a dialect's requests are surveyed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// The fields of the body that are read.
+    pub(crate) names: Names,
+    /// The fields whose elements are messages.
+    pub(crate) messages: &'static [&'static str],
+    /// Whether a value points at input from elsewhere.
+    pub(crate) refers: fn(&Place<'_>) -> bool,
+}
+
+/// A request after its one pass.
+#[derive(Debug)]
+pub(crate) struct Survey<'a> {
+    body: &'a [u8],
+    /// The fields of the body.
+    pub(crate) fields: Fields<'a>,
+    plan: &'static Plan,
+    keys: [(usize, usize); MAX_DEPTH + 2],
+    /// How many messages, prompts or inputs.
+    pub(crate) messages: u64,
+    /// Whether the messages are numbers: one prompt as token ids.
+    pub(crate) token_ids: bool,
+    text: u64,
+    /// Whether anything points at input from elsewhere.
+    pub(crate) refers: bool,
+}
+
+/// Tokens that a message may add beside its text.
+const PER_MESSAGE: u64 = 16;
+/// Tokens that tools, thinking or structured output may add.
+const FOR_EXTRAS: u64 = 2048;
+
+impl<'a> Survey<'a> {
+    /// Reads `body` in one pass.
+    pub(crate) fn of(body: &'a [u8], plan: &'static Plan) -> Result<Self, Malformed> {
+        let fields = Fields::new(body, &(0..body.len()), plan.names);
+        let keys = [(0, 0); MAX_DEPTH + 2];
+        let mut survey = Self { body, fields, plan, keys, messages: 0, token_ids: false, text: 0, refers: false };
+        scan(body, &mut survey)?;
+        Ok(Self { fields: survey.fields.check()?, ..survey })
+    }
+
+    /// The bounds of the input: bytes of text, plus additions per message and for extras.
+    pub(crate) fn measure(&self, peek: &mut Peek<'a>, extras: bool, by_reference: bool) {
+        let bytes = u64::try_from(self.body.len()).unwrap_or(u64::MAX);
+        let additions = self.messages.saturating_mul(PER_MESSAGE) + if extras { FOR_EXTRAS } else { 0 };
+        peek.input_bound = bytes.saturating_add(additions);
+        peek.input_by_reference = by_reference || self.refers;
+        peek.input_estimate = estimate::tokens(self.text).saturating_add(self.messages.saturating_mul(4));
+    }
+
+    fn slice(&self, (start, end): (usize, usize)) -> &'a [u8] {
+        self.body.get(start..end).unwrap_or_default()
+    }
+
+    fn is_message_list(&self, key: &[u8]) -> bool {
+        self.plan.messages.iter().any(|name| name.as_bytes() == key)
+    }
+
+    fn observe(&mut self, depth: usize, kind: Kind, range: &ByteRange) {
+        let at = |depth: usize| self.keys.get(depth).copied().unwrap_or_default();
+        let (key, parent) = (self.slice(at(depth)), self.slice(at(depth.saturating_sub(1))));
+        let text = if kind == Kind::String { self.slice((range.start + 1, range.end.saturating_sub(1))) } else { &[] };
+        if (depth == 2 || (depth == 1 && kind == Kind::String)) && self.is_message_list(key) {
+            self.token_ids |= kind == Kind::Number;
+            self.messages += u64::from(kind != Kind::Number);
+        }
+        if kind == Kind::Number && depth <= 3 && self.is_message_list(key) {
+            self.text += estimate::BYTES_PER_TOKEN;
+        }
+        let by_value = matches!(key, b"data" | b"file_data") || text.starts_with(b"data:");
+        if !by_value {
+            self.text += u64::try_from(text.len()).unwrap_or(0);
+        }
+        if depth > 1 && !self.refers {
+            self.refers = (self.plan.refers)(&Place { depth, parent, key, kind, text });
+        }
+    }
+}
+
+impl Visit for Survey<'_> {
+    fn key(&mut self, depth: usize, key: ByteRange) {
+        if depth > 3 {
+            self.text += u64::try_from(key.len()).unwrap_or(0);
+        }
+        if let Some(slot) = self.keys.get_mut(depth) {
+            *slot = (key.start, key.end);
+        }
+        self.fields.key(depth, key);
+    }
+
+    fn value(&mut self, depth: usize, kind: Kind, range: ByteRange) {
+        self.observe(depth, kind, &range);
+        let inherited = self.keys.get(depth).copied().unwrap_or_default();
+        if let Some(slot) = self.keys.get_mut(depth + 1) {
+            *slot = inherited;
+        }
+        self.fields.value(depth, kind, range);
+    }
+
+    fn close(&mut self, depth: usize, end: usize) {
+        self.fields.close(depth, end);
+    }
+}
+
+/// Whether a string names something to fetch rather than carrying it.
+pub(crate) fn is_remote(text: &[u8]) -> bool {
+    !text.is_empty() && !text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"data:"))
+}
+
+/// Whether `key` is one of `names`, whatever its case.
+pub(crate) fn is_any(key: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|name| key.eq_ignore_ascii_case(name.as_bytes()))
+}
