@@ -186,9 +186,9 @@ impl JsonTap {
             Some(b']') if self.depth == 0 && self.elements => self.closed = true,
             Some(bracket @ (b'{' | b'[')) => self.open(at, *bracket == b'['),
             Some(b'}' | b']') => self.close(sink),
-            Some(b',') => {
+            Some(b',') if self.depth > 0 => {
                 let (mask, is_array) = self.frame();
-                self.expects_key = self.depth > 0 && !is_array;
+                self.expects_key = !is_array;
                 self.next = if is_array { self.leading(mask, b"[]") } else { 0 };
             }
             Some(b':') => self.expects_key = false,

@@ -4,8 +4,10 @@
 //! reads the usage out of the answer as it passes. Nothing here builds a tree of a body or changes a byte that no edit names.
 
 pub mod anthropic_messages;
+pub mod coding;
 pub mod estimate;
 mod fields;
+pub mod filter;
 pub mod gemini;
 mod json_tap;
 pub mod openai_chat;
@@ -19,6 +21,7 @@ mod splice;
 mod sse;
 mod survey;
 pub mod tap;
+mod zstd;
 
 use std::borrow::Cow;
 use std::fmt;

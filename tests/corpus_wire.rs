@@ -1,0 +1,192 @@
+//! Recorded provider traffic against the wire: every request is read and spliced, every answer is tapped, whole and in pieces.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http::Method;
+use plimsoll::wire::coding::{Coding, Decoder};
+use plimsoll::wire::tap::{Answer, Tap};
+use plimsoll::wire::{Dialect, Edits, Family, Framing, Operation, Target, operation};
+use serde_json::Value;
+
+fn corpus() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "a test may be told where the recordings are")]
+    let folder = std::env::var("PLIMSOLL_CORPUS").unwrap_or_else(|_| "../shared/corpus".to_owned());
+    let folder = PathBuf::from(folder);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: no recordings at {}", folder.display());
+    None
+}
+
+fn records(file: &str) -> Vec<Value> {
+    let Some(folder) = corpus() else { return Vec::new() };
+    let text = std::fs::read_to_string(folder.join(file).with_extension("jsonl")).expect("a file of recordings");
+    text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
+}
+
+fn text<'v>(record: &'v Value, path: &str) -> &'v str {
+    record.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn dialect_of(record: &Value, family: Family, path: &str) -> &'static dyn Dialect {
+    let target = Target { method: &Method::POST, path, query: None };
+    match operation(family, &target) {
+        Operation::Known(dialect) => dialect,
+        other => panic!("{}: {path} is {other:?}", text(record, "/id")),
+    }
+}
+
+/// Reads the request, applies no edits, then all of them; says how the answer will be framed.
+fn check_request(record: &Value, dialect: &'static dyn Dialect, path: &str) -> Framing {
+    let id = text(record, "/id");
+    if text(record, "/request/fidelity") == "none" {
+        return Framing::default();
+    }
+    let query = Some(text(record, "/request/query"));
+    let target = Target { method: &Method::POST, path, query };
+    let body = Bytes::copy_from_slice(text(record, "/request/body").as_bytes());
+    let peek = dialect.peek(&target, &body).unwrap_or_else(|fault| panic!("{id}: {fault}"));
+    let asked: Value = serde_json::from_slice(&body).expect("a JSON body");
+    if let Some(model) = asked.get("model").and_then(Value::as_str).filter(|_| dialect.family() != Family::Gemini) {
+        assert_eq!(peek.model.as_deref(), Some(model), "{id}");
+    }
+    // A stored prompt may name the model.
+    assert!(peek.model.is_some() || asked.get("prompt").is_some(), "{id}: {peek:?}");
+    assert!(peek.choices > 0 && peek.input_bound >= peek.input_estimate, "{id}: {peek:?}");
+    let same = dialect.rewrite(&target, &body, &peek, &Edits::default());
+    assert_eq!((same.path, same.body.concat()), (None, body.to_vec()), "{id}");
+    let edits = Edits { model: Some("other-model"), cap: Some(4321), ask_usage: peek.framing == Framing::Sse };
+    let other = dialect.rewrite(&target, &body, &peek, &edits);
+    let other_path = other.path.unwrap_or_else(|| path.to_owned());
+    let target = Target { method: &Method::POST, path: &other_path, query };
+    let edited = other.body.concat();
+    let again = dialect.peek(&target, &edited).unwrap_or_else(|fault| panic!("{id}: after edits: {fault}"));
+    if !path.ends_with(":batchEmbedContents") {
+        assert_eq!(again.model.as_deref(), Some("other-model"), "{id}");
+    }
+    if dialect.bills() && !dialect.name().contains("embed") {
+        assert!(again.cap.is_some_and(|cap| cap <= 4321), "{id}: {again:?}");
+    }
+    peek.framing
+}
+
+fn tapped<'p>(dialect: &'static dyn Dialect, framing: Framing, coding: Coding, pieces: impl Iterator<Item = &'p [u8]>) -> Answer {
+    let mut tap = Tap::new(dialect, framing);
+    let mut decoder = Decoder::new(coding);
+    for piece in pieces {
+        decoder.push(piece, &mut |decoded| tap.read(decoded)).expect("a well coded answer");
+    }
+    tap.finish()
+}
+
+fn recorded_pieces<'b>(record: &Value, body: &'b [u8]) -> Vec<&'b [u8]> {
+    let sizes = record.pointer("/response/chunk_sizes").and_then(Value::as_array);
+    let mut rest = body;
+    let mut pieces = Vec::new();
+    for size in sizes.into_iter().flatten().filter_map(Value::as_u64) {
+        let (piece, after) = rest.split_at(usize::try_from(size).expect("a size").min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// Negative numbers are refused as absurd and leave everything unknown, as the recordings' own reading does.
+fn check_answer(record: &Value, dialect: &'static dyn Dialect, framing: Framing) {
+    let id = text(record, "/id");
+    let body = base64::engine::general_purpose::STANDARD.decode(text(record, "/response/body_b64")).expect("base64");
+    let coding = Coding::parse(text(record, "/response/content_encoding")).expect("a known coding");
+    let whole = tapped(dialect, framing, coding, std::iter::once(body.as_slice()));
+    let expected = |name: &str| record.pointer(&format!("/expected_norm/{name}")).and_then(Value::as_u64);
+    let usage = &whole.usage;
+    assert_eq!(usage.input, expected("input_total"), "{id}: input");
+    assert_eq!(usage.cached_input, expected("cache_read"), "{id}: cached");
+    assert_eq!(usage.cache_write, expected("cache_write"), "{id}: cache write");
+    assert_eq!(usage.output, expected("output_total"), "{id}: output");
+    assert_eq!(usage.reasoning, expected("reasoning"), "{id}: reasoning");
+    let negative = record.pointer("/signals/anomalies").is_some_and(|list| list.to_string().contains("negative_tokens"));
+    assert_eq!(whole.absurd, negative, "{id}: absurd");
+    assert!(!whole.blind, "{id}: blind");
+    let found = text(record, "/expected_status") == "found";
+    assert_eq!(usage.is_known(), found && !negative, "{id}: known");
+    let model = record.pointer("/expected/model").and_then(Value::as_str);
+    assert_eq!(whole.model.as_deref(), model, "{id}: model");
+    let error = record.pointer("/signals/error").is_some_and(|error| !error.is_null());
+    assert!(whole.error || !error, "{id}: error");
+    if text(record, "/response/framing") == "json" || record.pointer("/signals/terminal_event_seen") == Some(&Value::Bool(true)) {
+        assert!(whole.complete || !found, "{id}: complete");
+    }
+    for size in [1, 7, 64] {
+        assert_eq!(tapped(dialect, framing, coding, body.chunks(size)), whole, "{id}: pieces of {size}");
+    }
+    assert_eq!(tapped(dialect, framing, coding, recorded_pieces(record, &body).into_iter()), whole, "{id}: recorded pieces");
+}
+
+fn check_file(file: &str, family: Family, default_path: &str) {
+    let mut counts = [0; 3];
+    for record in records(file) {
+        let path = match text(&record, "/request/path") {
+            "" => default_path,
+            path => path,
+        };
+        let dialect = dialect_of(&record, family, path);
+        let framing = check_request(&record, dialect, path);
+        counts[0] += 1;
+        if dialect.bills() {
+            check_answer(&record, dialect, framing);
+            counts[if text(&record, "/expected_status") == "found" { 1 } else { 2 }] += 1;
+        }
+    }
+    println!("{file}: {} records, usage found in {}, unknown in {}", counts[0], counts[1], counts[2]);
+}
+
+#[test]
+fn recorded_openai_chat_is_read() {
+    check_file("openai-chat", Family::OpenAi, "");
+}
+
+#[test]
+fn recorded_openai_completions_are_read() {
+    check_file("openai-completions", Family::OpenAi, "");
+}
+
+#[test]
+fn recorded_openai_responses_are_read() {
+    check_file("openai-responses", Family::OpenAi, "");
+}
+
+#[test]
+fn recorded_openai_embeddings_are_read() {
+    check_file("openai-embeddings", Family::OpenAi, "");
+}
+
+#[test]
+fn recorded_anthropic_messages_are_read() {
+    check_file("anthropic-messages", Family::Anthropic, "");
+}
+
+#[test]
+fn recorded_anthropic_token_counts_are_read() {
+    check_file("anthropic-count-tokens", Family::Anthropic, "");
+}
+
+#[test]
+fn recorded_gemini_answers_are_read() {
+    check_file("gemini-generate", Family::Gemini, "/v1beta/models/unrecorded:generateContent");
+}
+
+#[test]
+fn recorded_gemini_streams_are_read() {
+    check_file("gemini-stream", Family::Gemini, "/v1beta/models/unrecorded:streamGenerateContent");
+}
+
+#[test]
+fn recorded_gemini_embeddings_are_read() {
+    for file in ["gemini-embed", "gemini-count-tokens"] {
+        check_file(file, Family::Gemini, "");
+    }
+}
