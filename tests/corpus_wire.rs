@@ -73,7 +73,12 @@ fn check_request(record: &Value, dialect: &'static dyn Dialect, path: &str) -> F
     peek.framing
 }
 
-fn tapped<'p>(dialect: &'static dyn Dialect, framing: Framing, coding: Coding, pieces: impl Iterator<Item = &'p [u8]>) -> Answer {
+fn tapped<'p>(
+    dialect: &'static dyn Dialect,
+    framing: Framing,
+    coding: Coding,
+    pieces: impl Iterator<Item = &'p [u8]>,
+) -> Answer {
     let mut tap = Tap::new(dialect, framing);
     let mut decoder = Decoder::new(coding);
     for piece in pieces {
@@ -108,7 +113,8 @@ fn check_answer(record: &Value, dialect: &'static dyn Dialect, framing: Framing)
     assert_eq!(usage.cache_write, expected("cache_write"), "{id}: cache write");
     assert_eq!(usage.output, expected("output_total"), "{id}: output");
     assert_eq!(usage.reasoning, expected("reasoning"), "{id}: reasoning");
-    let negative = record.pointer("/signals/anomalies").is_some_and(|list| list.to_string().contains("negative_tokens"));
+    let negative =
+        record.pointer("/signals/anomalies").is_some_and(|list| list.to_string().contains("negative_tokens"));
     assert_eq!(whole.absurd, negative, "{id}: absurd");
     assert!(!whole.blind, "{id}: blind");
     let found = text(record, "/expected_status") == "found";
@@ -117,13 +123,19 @@ fn check_answer(record: &Value, dialect: &'static dyn Dialect, framing: Framing)
     assert_eq!(whole.model.as_deref(), model, "{id}: model");
     let error = record.pointer("/signals/error").is_some_and(|error| !error.is_null());
     assert!(whole.error || !error, "{id}: error");
-    if text(record, "/response/framing") == "json" || record.pointer("/signals/terminal_event_seen") == Some(&Value::Bool(true)) {
+    if text(record, "/response/framing") == "json"
+        || record.pointer("/signals/terminal_event_seen") == Some(&Value::Bool(true))
+    {
         assert!(whole.complete || !found, "{id}: complete");
     }
     for size in [1, 7, 64] {
         assert_eq!(tapped(dialect, framing, coding, body.chunks(size)), whole, "{id}: pieces of {size}");
     }
-    assert_eq!(tapped(dialect, framing, coding, recorded_pieces(record, &body).into_iter()), whole, "{id}: recorded pieces");
+    assert_eq!(
+        tapped(dialect, framing, coding, recorded_pieces(record, &body).into_iter()),
+        whole,
+        "{id}: recorded pieces"
+    );
 }
 
 fn check_file(file: &str, family: Family, default_path: &str) {
@@ -188,5 +200,47 @@ fn recorded_gemini_streams_are_read() {
 fn recorded_gemini_embeddings_are_read() {
     for file in ["gemini-embed", "gemini-count-tokens"] {
         check_file(file, Family::Gemini, "");
+    }
+}
+
+/// Providers that speak OpenAI's dialects with their own habits: usage beside the choices, in `x_groq`, in every chunk,
+/// reasoning outside the completion, no `[DONE]`.
+#[test]
+fn recorded_compatible_answers_are_read() {
+    for (file, path) in [
+        ("azure-openai-chat", "/v1/chat/completions"),
+        ("cerebras-chat", "/v1/chat/completions"),
+        ("compat-chat", "/v1/chat/completions"),
+        ("deepseek-chat", "/v1/chat/completions"),
+        ("groq-chat", "/v1/chat/completions"),
+        ("huggingface-chat", "/v1/chat/completions"),
+        ("mistral-chat", "/v1/chat/completions"),
+        ("openrouter-chat", "/v1/chat/completions"),
+        ("perplexity-chat", "/v1/chat/completions"),
+        ("together-chat", "/v1/chat/completions"),
+        ("xai-chat", "/v1/chat/completions"),
+        ("azure-openai-completions", "/v1/completions"),
+        ("compat-completions", "/v1/completions"),
+        ("together-completions", "/v1/completions"),
+        ("azure-openai-embeddings", "/v1/embeddings"),
+        ("compat-embeddings", "/v1/embeddings"),
+        ("mistral-embeddings", "/v1/embeddings"),
+        ("openrouter-embeddings", "/v1/embeddings"),
+        ("azure-openai-responses", "/v1/responses"),
+        ("compat-responses", "/v1/responses"),
+        ("deepseek-responses", "/v1/responses"),
+        ("openrouter-responses", "/v1/responses"),
+        ("xai-responses", "/v1/responses"),
+        ("vertex-gemini-generate", "/v1beta/models/any:generateContent"),
+        ("vertex-gemini-stream", "/v1beta/models/any:streamGenerateContent"),
+    ] {
+        let family = if file.contains("gemini") { Family::Gemini } else { Family::OpenAi };
+        let mut count = 0;
+        for record in records(file) {
+            let dialect = dialect_of(&record, family, path);
+            check_answer(&record, dialect, Framing::default());
+            count += 1;
+        }
+        println!("{file}: {count} answers");
     }
 }

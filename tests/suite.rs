@@ -1,4 +1,5 @@
 //! One integration-test binary; each module is one concern.
 
 mod architecture;
+#[cfg(test)]
 mod corpus_wire;

@@ -27,7 +27,15 @@ pub struct AnthropicCountTokens;
 static PLAN: Plan = Plan {
     names: Names {
         names: &[
-            "model", "messages", "max_tokens", "stream", "thinking", "tools", "mcp_servers", "container", "output_config",
+            "model",
+            "messages",
+            "max_tokens",
+            "stream",
+            "thinking",
+            "tools",
+            "mcp_servers",
+            "container",
+            "output_config",
             "output_format",
         ],
         snake: false,
@@ -56,7 +64,8 @@ static READING: Reading = Reading {
     usage: normalise,
 };
 
-static SILENT: Reading = Reading { patterns: &[Pattern(&["error"], Keep::Slot(Slot::Error))], usage: |_| Ok(Usage::default()) };
+static SILENT: Reading =
+    Reading { patterns: &[Pattern(&["error"], Keep::Slot(Slot::Error))], usage: |_| Ok(Usage::default()) };
 
 impl Dialect for AnthropicMessages {
     fn name(&self) -> &'static str {
@@ -124,7 +133,8 @@ impl Dialect for AnthropicCountTokens {
 
 /// Tools whose `type` says that the client runs them; other types run at the provider and bring input of their own.
 fn is_client_tool(kind: &[u8]) -> bool {
-    kind == b"custom" || ["bash_", "text_editor_", "computer_", "memory_"].iter().any(|own| kind.starts_with(own.as_bytes()))
+    kind == b"custom"
+        || ["bash_", "text_editor_", "computer_", "memory_"].iter().any(|own| kind.starts_with(own.as_bytes()))
 }
 
 fn refers(place: &Place<'_>) -> bool {

@@ -115,7 +115,8 @@ impl<'a> Fields<'a> {
     /// A whole number from 0 up to a limit. Refuses signs, fractions, exponents and quotes.
     pub(crate) fn count(&self, name: &'static str, most: u64) -> Result<Option<u64>, Malformed> {
         let Some(field) = self.field(name) else { return Ok(None) };
-        let number = (field.kind == Kind::Number).then(|| self.raw(field)).and_then(|digits| digits.parse::<u64>().ok());
+        let number =
+            (field.kind == Kind::Number).then(|| self.raw(field)).and_then(|digits| digits.parse::<u64>().ok());
         match number {
             Some(number) if number <= most => Ok(Some(number)),
             _ => Err(wrong(name, &format!("a whole number from 0 to {most}"))),
@@ -162,7 +163,10 @@ impl<'a> Fields<'a> {
             }
             if folds_to(&key, name, self.names.snake) {
                 self.fault = Some(Malformed {
-                    message: format!("the field `{}` is not spelled like `{name}`; write it exactly so", key.escape_default()),
+                    message: format!(
+                        "the field `{}` is not spelled like `{name}`; write it exactly so",
+                        key.escape_default()
+                    ),
                     param: Some(name),
                 });
             }

@@ -1,7 +1,7 @@
 //! Google Gemini: `POST /v1beta/models/{model}:generateContent` and its siblings for streams, embeddings and token counts.
 //!
-//! Model and framing stand in the path and query. Bodies are protobuf JSON: every field has a camelCase and a snake_case
-//! spelling, and mixtures are legal. Another model means another path; a `batchEmbedContents` request names its model in
+//! Model and framing stand in the path and query. Bodies are protobuf JSON: every field has a `camelCase` and a
+//! `snake_case` spelling, and mixtures are legal. Another model means another path; a `batchEmbedContents` request names its model in
 //! every element as well and is therefore not rewritten to another model.
 
 use std::borrow::Cow;
@@ -30,7 +30,12 @@ static PLAN: Plan = Plan {
 
 static GENERATION: Names = Names {
     names: &[
-        "maxOutputTokens", "candidateCount", "thinkingConfig", "responseSchema", "responseJsonSchema", "responseMimeType",
+        "maxOutputTokens",
+        "candidateCount",
+        "thinkingConfig",
+        "responseSchema",
+        "responseJsonSchema",
+        "responseMimeType",
     ],
     snake: true,
 };
@@ -97,7 +102,8 @@ dialect!(
 
 fn peek_stream<'a>(target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
     let mut peek = peek_generate(target, body)?;
-    let sse = target.query.unwrap_or_default().split('&').any(|pair| matches!(pair, "alt=sse" | "$alt=sse" | "%24alt=sse"));
+    let sse =
+        target.query.unwrap_or_default().split('&').any(|pair| matches!(pair, "alt=sse" | "$alt=sse" | "%24alt=sse"));
     peek.framing = if sse { Framing::Sse } else { Framing::JsonArray };
     Ok(peek)
 }
@@ -133,7 +139,8 @@ fn read_thinking(config: &Fields<'_>, peek: &mut Peek<'_>) -> Result<(), Malform
     if thinking.raw(field) == "-1" {
         return Ok(());
     }
-    let budget = thinking.tokens("thinkingBudget").map_err(|_| wrong("thinkingBudget", "a whole number of tokens, 0 or -1"))?;
+    let budget =
+        thinking.tokens("thinkingBudget").map_err(|_| wrong("thinkingBudget", "a whole number of tokens, 0 or -1"))?;
     peek.thinking_budget = budget.filter(|budget| *budget > 0);
     peek.spans.thinking_budget = Some(field.range.clone());
     Ok(())

@@ -16,6 +16,7 @@ pub mod openai_embeddings;
 pub mod openai_responses;
 mod openai_usage;
 mod operation;
+pub mod refusal;
 mod scan;
 mod splice;
 mod sse;
@@ -216,3 +217,6 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {}
+
+#[cfg(test)]
+mod tests;

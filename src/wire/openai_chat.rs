@@ -22,8 +22,21 @@ pub struct OpenAiChat;
 static PLAN: Plan = Plan {
     names: Names {
         names: &[
-            "model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options", "tools", "functions",
-            "response_format", "reasoning_effort", "reasoning", "thinking", "web_search_options", "plugins",
+            "model",
+            "messages",
+            "max_tokens",
+            "max_completion_tokens",
+            "n",
+            "stream",
+            "stream_options",
+            "tools",
+            "functions",
+            "response_format",
+            "reasoning_effort",
+            "reasoning",
+            "thinking",
+            "web_search_options",
+            "plugins",
         ],
         snake: false,
     },
@@ -70,7 +83,11 @@ impl Dialect for OpenAiChat {
         read_caps(fields, &["max_completion_tokens", "max_tokens"], &mut peek)?;
         read_stream(fields, &mut peek)?;
         let extras = ["tools", "functions", "response_format", "reasoning_effort", "reasoning", "thinking"];
-        survey.measure(&mut peek, fields.any(&extras), fields.field("web_search_options").is_some() || fields.any(&["plugins"]));
+        survey.measure(
+            &mut peek,
+            fields.any(&extras),
+            fields.field("web_search_options").is_some() || fields.any(&["plugins"]),
+        );
         Ok(peek)
     }
 

@@ -24,8 +24,17 @@ const LEAST_CAP: u64 = 16;
 static PLAN: Plan = Plan {
     names: Names {
         names: &[
-            "model", "input", "max_output_tokens", "stream", "previous_response_id", "conversation", "prompt", "tools", "text",
-            "reasoning", "plugins",
+            "model",
+            "input",
+            "max_output_tokens",
+            "stream",
+            "previous_response_id",
+            "conversation",
+            "prompt",
+            "tools",
+            "text",
+            "reasoning",
+            "plugins",
         ],
         snake: false,
     },

@@ -11,21 +11,27 @@ pub(crate) fn normalise(reported: &Reported) -> Result<Usage, Absurd> {
     let usage = if reported.usage.is_null() { &reported.side } else { &reported.usage };
     let input = first(usage, &[&["prompt_tokens"], &["input_tokens"]])?;
     let completion = first(usage, &[&["completion_tokens"], &["output_tokens"]])?;
-    let reasoning = first(usage, &[
-        &["completion_tokens_details", "reasoning_tokens"],
-        &["output_tokens_details", "reasoning_tokens"],
-        &["reasoning_tokens"],
-    ])?;
-    let cached_input = first(usage, &[
-        &["prompt_tokens_details", "cached_tokens"],
-        &["input_tokens_details", "cached_tokens"],
-        &["prompt_cache_hit_tokens"],
-        &["cached_tokens"],
-    ])?;
-    let cache_write = first(usage, &[
-        &["prompt_tokens_details", "cache_write_tokens"],
-        &["input_tokens_details", "cache_write_tokens"],
-    ])?;
+    let reasoning = first(
+        usage,
+        &[
+            &["completion_tokens_details", "reasoning_tokens"],
+            &["output_tokens_details", "reasoning_tokens"],
+            &["reasoning_tokens"],
+        ],
+    )?;
+    let cached_input = first(
+        usage,
+        &[
+            &["prompt_tokens_details", "cached_tokens"],
+            &["input_tokens_details", "cached_tokens"],
+            &["prompt_cache_hit_tokens"],
+            &["cached_tokens"],
+        ],
+    )?;
+    let cache_write = first(
+        usage,
+        &[&["prompt_tokens_details", "cache_write_tokens"], &["input_tokens_details", "cache_write_tokens"]],
+    )?;
     let beside = completion.zip(reasoning).map(|(completion, reasoning)| completion.saturating_add(reasoning));
     let all = beside.zip(input).map(|(output, input)| output.saturating_add(input));
     let is_beside = reasoning > Some(0) && all.is_some() && all == count(usage, &["total_tokens"])?;

@@ -83,7 +83,8 @@ fn gemini(path: &str) -> Option<&'static dyn Dialect> {
 
 /// The model and the method of `/v1beta/models/{model}:{method}`.
 pub(crate) fn gemini_call(path: &str) -> Option<(&str, &str)> {
-    let rest = ["/v1beta/models/", "/v1/models/", "/v1alpha/models/"].iter().find_map(|prefix| path.strip_prefix(prefix))?;
+    let rest =
+        ["/v1beta/models/", "/v1/models/", "/v1alpha/models/"].iter().find_map(|prefix| path.strip_prefix(prefix))?;
     let (model, verb) = rest.split_once(':')?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'@');
     (!model.is_empty() && model.bytes().all(plain)).then_some((model, verb))
@@ -93,8 +94,8 @@ pub(crate) fn gemini_call(path: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    fn word(family: Family, method: Method, path: &str) -> &'static str {
-        match operation(family, &Target { method: &method, path, query: None }) {
+    fn word(family: Family, method: &Method, path: &str) -> &'static str {
+        match operation(family, &Target { method, path, query: None }) {
             Operation::Known(dialect) => dialect.name(),
             Operation::Free => "free",
             Operation::Unmetered => "unmetered",
@@ -120,7 +121,7 @@ mod tests {
             (Family::Gemini, "/v1beta/models/g:embedContent", "gemini-embed"),
             (Family::Gemini, "/v1beta/models/g:batchEmbedContents", "gemini-embed"),
         ] {
-            assert_eq!(word(family, Method::POST, path), name, "{path}");
+            assert_eq!(word(family, &Method::POST, path), name, "{path}");
         }
     }
 
@@ -145,12 +146,12 @@ mod tests {
             (Family::Gemini, "/v1beta/models/g:generateContent/"),
             (Family::Gemini, "/v1beta/models/g:predict"),
         ] {
-            assert_eq!(word(family, Method::POST, path), "unmetered", "{path}");
+            assert_eq!(word(family, &Method::POST, path), "unmetered", "{path}");
         }
-        assert_eq!(word(Family::OpenAi, Method::PUT, "/v1/chat/completions"), "unmetered");
-        assert_eq!(word(Family::OpenAi, Method::GET, "/v1/realtime"), "unmetered");
-        assert_eq!(word(Family::Gemini, Method::GET, "/v1beta/models/g:generateContent"), "unmetered");
-        assert_eq!(word(Family::Gemini, Method::GET, "/v1beta/models"), "free");
-        assert_eq!(word(Family::Anthropic, Method::GET, "/v1/models"), "free");
+        assert_eq!(word(Family::OpenAi, &Method::PUT, "/v1/chat/completions"), "unmetered");
+        assert_eq!(word(Family::OpenAi, &Method::GET, "/v1/realtime"), "unmetered");
+        assert_eq!(word(Family::Gemini, &Method::GET, "/v1beta/models/g:generateContent"), "unmetered");
+        assert_eq!(word(Family::Gemini, &Method::GET, "/v1beta/models"), "free");
+        assert_eq!(word(Family::Anthropic, &Method::GET, "/v1/models"), "free");
     }
 }

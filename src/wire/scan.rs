@@ -180,7 +180,7 @@ impl<V: Visit> Scanner<'_, V> {
             let rest = self.body.get(from..).unwrap_or_default();
             let Some(found) = memchr2(b'"', b'\\', rest) else { return Err(malformed("ends inside a string")) };
             let plain = rest.get(..found).unwrap_or_default();
-            if plain.iter().fold(false, |bad, byte| bad | (*byte < 0x20)) {
+            if plain.iter().copied().min().is_some_and(|least| least < 0x20) {
                 self.at = from;
                 return Err(self.fault("no control character in a string"));
             }
@@ -197,7 +197,9 @@ impl<V: Visit> Scanner<'_, V> {
     fn escape(&mut self, at: usize) -> Result<usize, Malformed> {
         match self.body.get(at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
-            Some(b'u') if self.body.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => Ok(6),
+            Some(b'u') if self.body.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => {
+                Ok(6)
+            }
             _ => {
                 self.at = at;
                 Err(self.fault("a valid escape"))
@@ -280,9 +282,44 @@ mod tests {
     #[test]
     fn what_is_not_json_is_refused() {
         for text in [
-            "", " ", "{", "}", "[", "[1", "[1,]", "[,1]", "{,}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":1 \"b\":2}",
-            "{a:1}", "[1}", "{\"a\":1]", "{} {}", "{}x", "01", "-", "1.", ".5", "1e", "+1", "tru", "nulll", "\"\\x\"", "\"\\u12g4\"",
-            "\"a", "\"\n\"", "'a'", "NaN", "\u{feff}{}", "{\"a\":1,,\"b\":2}", "[ ,1]", "{ ,\"a\":1}", "[1 ,]", "[[],]",
+            "",
+            " ",
+            "{",
+            "}",
+            "[",
+            "[1",
+            "[1,]",
+            "[,1]",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{\"a\":1 \"b\":2}",
+            "{a:1}",
+            "[1}",
+            "{\"a\":1]",
+            "{} {}",
+            "{}x",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "tru",
+            "nulll",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"a",
+            "\"\n\"",
+            "'a'",
+            "NaN",
+            "\u{feff}{}",
+            "{\"a\":1,,\"b\":2}",
+            "[ ,1]",
+            "{ ,\"a\":1}",
+            "[1 ,]",
+            "[[],]",
         ] {
             assert!(!accepts(text.as_bytes()), "{text:?}");
         }
@@ -293,7 +330,15 @@ mod tests {
 
     #[test]
     fn what_is_json_is_read() {
-        for text in ["{}", "[]", " {\"a\" : [ ] , \"b\":{ } } ", "-0.5e+10", "\"\\u00e9\\\"\"", "[[],[{}],null,true,false]", "0"] {
+        for text in [
+            "{}",
+            "[]",
+            " {\"a\" : [ ] , \"b\":{ } } ",
+            "-0.5e+10",
+            "\"\\u00e9\\\"\"",
+            "[[],[{}],null,true,false]",
+            "0",
+        ] {
             assert!(accepts(text.as_bytes()), "{text:?}");
         }
         assert!(accepts(format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH)).as_bytes()));

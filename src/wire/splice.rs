@@ -106,7 +106,8 @@ fn write_cap(splice: &mut Splice<'_>, members: &mut SmallVec<[String; 3]>, peek:
     let several = peek.spans.caps.len() > 1;
     for range in &peek.spans.caps {
         // Of two limits the lower one stays where it is lower already.
-        let own = splice.body.get(range.clone()).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+        let own =
+            splice.body.get(range.clone()).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
         if !(several && own.is_some_and(|own| own <= cap)) {
             splice.replace(range, cap.to_string());
         }

@@ -4,7 +4,9 @@
 //! References are looked for by key names at any depth. Where a tool's arguments happen to use such a name the answer errs
 //! to "by reference", which makes a hold larger and never smaller.
 
-use super::fields::{Fields, Names};
+use std::borrow::Cow;
+
+use super::fields::{Fields, Names, unescape};
 use super::scan::{Kind, MAX_DEPTH, Visit, scan};
 use super::{ByteRange, Malformed, Peek};
 use crate::wire::estimate;
@@ -56,6 +58,8 @@ pub(crate) struct Survey<'a> {
 const PER_MESSAGE: u64 = 16;
 /// Tokens that tools, thinking or structured output may add.
 const FOR_EXTRAS: u64 = 2048;
+/// Longer than any word that a rule about references compares, in bytes, escapes included.
+const LONGEST_WORD: usize = 256;
 
 impl<'a> Survey<'a> {
     /// Reads `body` in one pass.
@@ -86,7 +90,8 @@ impl<'a> Survey<'a> {
 
     fn observe(&mut self, depth: usize, kind: Kind, range: &ByteRange) {
         let at = |depth: usize| self.keys.get(depth).copied().unwrap_or_default();
-        let (key, parent) = (self.slice(at(depth)), self.slice(at(depth.saturating_sub(1))));
+        let (key, parent) = (plain(self.slice(at(depth))), plain(self.slice(at(depth.saturating_sub(1)))));
+        let (key, parent) = (&*key, &*parent);
         let text = if kind == Kind::String { self.slice((range.start + 1, range.end.saturating_sub(1))) } else { &[] };
         if (depth == 2 || (depth == 1 && kind == Kind::String)) && self.is_message_list(key) {
             self.token_ids |= kind == Kind::Number;
@@ -100,7 +105,9 @@ impl<'a> Survey<'a> {
             self.text += u64::try_from(text.len()).unwrap_or(0);
         }
         if depth > 1 && !self.refers {
-            self.refers = (self.plan.refers)(&Place { depth, parent, key, kind, text });
+            // A long text is no word that a rule knows, and its first letters need no decoding.
+            let text = if text.len() < LONGEST_WORD { plain(text) } else { Cow::Borrowed(text) };
+            self.refers = (self.plan.refers)(&Place { depth, parent, key, kind, text: &text });
         }
     }
 }
@@ -127,6 +134,14 @@ impl Visit for Survey<'_> {
 
     fn close(&mut self, depth: usize, end: usize) {
         self.fields.close(depth, end);
+    }
+}
+
+/// A key or word without its escapes; as it is written when an escape names no character.
+fn plain(written: &[u8]) -> Cow<'_, [u8]> {
+    match unescape(written) {
+        Some(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        _ => Cow::Borrowed(written),
     }
 }
 
