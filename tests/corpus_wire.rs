@@ -6,6 +6,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::Method;
 use plimsoll::wire::coding::{Coding, Decoder};
+use plimsoll::wire::filter::UsageChunkFilter;
 use plimsoll::wire::tap::{Answer, Tap};
 use plimsoll::wire::{Dialect, Edits, Family, Framing, Operation, Target, operation};
 use serde_json::Value;
@@ -243,4 +244,39 @@ fn recorded_compatible_answers_are_read() {
         }
         println!("{file}: {count} answers");
     }
+}
+
+fn filtered<'p>(pieces: impl Iterator<Item = &'p [u8]>) -> Vec<u8> {
+    let mut filter = UsageChunkFilter::new();
+    let mut out: Vec<u8> = pieces.flat_map(|piece| filter.push(Bytes::copy_from_slice(piece)).concat()).collect();
+    out.extend(filter.finish().unwrap_or_default());
+    out
+}
+
+#[test]
+fn recorded_streams_lose_their_usage_chunk_and_nothing_else() {
+    let mut counts = [0; 2];
+    for file in ["openai-chat", "openai-completions", "azure-openai-chat", "groq-chat", "xai-chat", "compat-chat"] {
+        for record in records(file).iter().filter(|record| text(record, "/response/framing") == "sse") {
+            if !text(record, "/response/content_encoding").is_empty() {
+                continue;
+            }
+            let body =
+                base64::engine::general_purpose::STANDARD.decode(text(record, "/response/body_b64")).expect("base64");
+            let events = String::from_utf8(body.clone()).expect("UTF-8");
+            let is_injected = |event: &&str| {
+                let chunk = event.strip_prefix("data: ").and_then(|data| serde_json::from_str::<Value>(data).ok());
+                chunk.is_some_and(|chunk| chunk["choices"] == Value::Array(Vec::new()) && chunk["usage"].is_object())
+            };
+            let gap = if events.contains("\r\n\r\n") { "\r\n\r\n" } else { "\n\n" };
+            let kept: Vec<&str> = events.split(gap).filter(|event| !is_injected(event)).collect();
+            let whole = filtered(std::iter::once(body.as_slice()));
+            assert_eq!(String::from_utf8_lossy(&whole), kept.join(gap), "{}", text(record, "/id"));
+            for size in [1, 7, 64] {
+                assert_eq!(filtered(body.chunks(size)), whole, "{}", text(record, "/id"));
+            }
+            counts[usize::from(whole.len() < body.len())] += 1;
+        }
+    }
+    println!("streams: {} unchanged, {} without their usage chunk", counts[0], counts[1]);
 }

@@ -26,11 +26,16 @@ pub(crate) fn normalise(reported: &Reported) -> Result<Usage, Absurd> {
             &["input_tokens_details", "cached_tokens"],
             &["prompt_cache_hit_tokens"],
             &["cached_tokens"],
+            &["cache_read_input_tokens"],
         ],
     )?;
     let cache_write = first(
         usage,
-        &[&["prompt_tokens_details", "cache_write_tokens"], &["input_tokens_details", "cache_write_tokens"]],
+        &[
+            &["prompt_tokens_details", "cache_write_tokens"],
+            &["input_tokens_details", "cache_write_tokens"],
+            &["cache_creation_input_tokens"],
+        ],
     )?;
     let beside = completion.zip(reasoning).map(|(completion, reasoning)| completion.saturating_add(reasoning));
     let all = beside.zip(input).map(|(output, input)| output.saturating_add(input));
