@@ -1,0 +1,379 @@
+//! The ledger, proved on real files.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use crate::domain::attribution::{Attribution, DataMode};
+use crate::domain::clock::Timestamp;
+use crate::domain::money::Money;
+use crate::domain::tenant::{Revenue, Tenant, TenantId};
+use crate::domain::usage::{Basis, Usage};
+use crate::domain::window::Period;
+
+use super::entry::{Ending, LedgerEntry, TransitionEntry};
+use super::*;
+
+struct Place {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("plimsoll.db");
+    Place { _folder: folder, path }
+}
+
+fn tenant(name: &str) -> Tenant {
+    Tenant::unknown(TenantId::new(name).expect("a name"))
+}
+
+fn entry(id: &str, tenant_name: &str, cost: Option<i64>) -> LedgerEntry {
+    LedgerEntry {
+        attempt_id: Arc::from(id),
+        request_id: Arc::from(id),
+        admitted_at: Timestamp::from_seconds(1_795_000_000),
+        tenant: Arc::new(Tenant { plan: Some(Arc::from("growth")), ..tenant(tenant_name) }),
+        attribution: Arc::new(Attribution::default()),
+        key_name: None,
+        provider: Arc::from("openai"),
+        dialect: Arc::from("openai-chat"),
+        path: Arc::from("/v1/chat/completions"),
+        model_requested: Some(Arc::from("gpt-4o")),
+        model_served: Some(Arc::from("gpt-4o-mini")),
+        model_answered: None,
+        stream: true,
+        logical: true,
+        usage: Usage { input: Some(1_000), output: Some(50), ..Usage::default() },
+        basis: Basis::Exact,
+        price_row: None,
+        cost: cost.map(Money::from_nano),
+        status: 200,
+        ending: Ending::Complete,
+        decision: Arc::from(""),
+        would: Arc::from(""),
+        policy: Arc::from("r1 9f3c1ae"),
+        overhead_us: 412,
+        first_byte_us: Some(81_000),
+        duration_us: 990_000,
+    }
+}
+
+fn write(ledger: &Ledger, entries: impl IntoIterator<Item = LedgerEntry>) {
+    for entry in entries {
+        ledger.permit().expect("a free place").send(entry);
+    }
+    ledger.flush().expect("a written ledger");
+}
+
+fn total(ledger: &Ledger) -> SpendTotals {
+    ledger.reader().spend(&SpendQuery::default()).expect("sums")[0].totals
+}
+
+#[test]
+fn an_attempt_reads_back_as_it_was_sent() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let attribution =
+        Attribution { extras: vec![("retrieval-k".into(), "12\"".into())], retry_count: 2, ..Attribution::default() };
+    write(&ledger, [LedgerEntry { attribution: Arc::new(attribution), ..entry("req_1", "globex", Some(1_234)) }]);
+    let found = ledger.reader().request("req_1").expect("rows");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&found).expect("JSON"));
+    assert!(ledger.reader().request("req_2' OR '1'='1").expect("no rows").is_empty());
+}
+
+#[test]
+fn rows_survive_a_close_and_a_process_that_ends_without_one() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    assert!(!ledger.opened_after_crash());
+    write(&ledger, [entry("a", "globex", Some(1))]);
+    ledger.permit().expect("a free place").send(entry("b", "globex", Some(2)));
+    ledger.close();
+    std::fs::write(place.path.with_extension("db.lock"), "4194304").expect("what a killed process leaves behind");
+    let ledger = Ledger::open(&place.path).expect("the same ledger");
+    assert!(ledger.opened_after_crash());
+    assert_eq!((total(&ledger).attempts, total(&ledger).cost_nano_usd), (2, 3));
+    drop(ledger);
+    assert!(!Ledger::open(&place.path).expect("the same ledger").opened_after_crash());
+}
+
+#[test]
+fn a_second_writer_is_refused_and_a_reader_is_not() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let refusal = Ledger::open(&place.path).expect_err("a held lock").to_string();
+    assert!(refusal.contains(&format!("in use by another process (process {})", std::process::id())), "{refusal}");
+    write(&ledger, [entry("a", "globex", Some(1))]);
+    let reader = LedgerReader::open(&place.path).expect("a reader beside the writer");
+    assert_eq!(reader.request("a").expect("rows").len(), 1);
+    ledger.close();
+    let reader = LedgerReader::open(&place.path).expect("a reader without a writer");
+    assert_eq!(reader.request("a").expect("rows").len(), 1);
+    assert!(LedgerReader::open(&place.path.with_extension("other")).is_err(), "a reader makes no files");
+}
+
+#[test]
+fn files_of_others_and_of_the_future_are_refused() {
+    let place = place();
+    Ledger::open(&place.path).expect("a new ledger").close();
+    let connection = rusqlite::Connection::open(&place.path).expect("a database");
+    connection.pragma_update(None, "user_version", 7).expect("a version");
+    drop(connection);
+    let refusal = Ledger::open(&place.path).expect_err("a newer schema").to_string();
+    insta::assert_snapshot!(refusal, @"the ledger has schema 7 and this program knows schemas up to 1: run the newer Plimsoll that wrote it");
+    assert!(matches!(LedgerReader::open(&place.path), Err(LedgerError::NewerSchema { found: 7, known: 1 })));
+
+    let other = place.path.with_extension("other");
+    rusqlite::Connection::open(&other).expect("a database").execute_batch("CREATE TABLE x (y)").expect("a table");
+    assert!(matches!(Ledger::open(&other), Err(LedgerError::Foreign { .. })));
+    let refusal = schema::refuse_old_sqlite(3_050_004, "3.50.4").expect_err("an old SQLite").to_string();
+    assert_eq!(refusal, "SQLite 3.50.4 is too old for the ledger: build with 3.51.3 or newer");
+}
+
+#[test]
+fn ten_thousand_rows_go_in_by_batches_and_their_places_come_back() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let begun = Instant::now();
+    write(&ledger, (0..10_000).map(|n| entry(&format!("req_{n}"), "globex", Some(n))));
+    println!("10,000 rows in {:?}", begun.elapsed());
+    assert_eq!(total(&ledger).cost_nano_usd, 10_000 * 9_999 / 2);
+    assert_eq!((ledger.free_permits(), ledger.lost()), (QUEUE_SLOTS, 0));
+    write(&ledger, [entry("req_7", "globex", Some(1))]);
+    assert_eq!(total(&ledger).attempts, 10_000, "the same attempt twice is one row");
+}
+
+#[test]
+fn decisions_are_the_newest_attempts_that_a_policy_touched_or_would_have() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let decided = |id, name, decision: &str, would: &str, second| LedgerEntry {
+        decision: Arc::from(decision),
+        would: Arc::from(would),
+        admitted_at: Timestamp::from_seconds(second),
+        ..entry(id, name, None)
+    };
+    write(
+        &ledger,
+        [
+            decided("a", "globex", "cap=600", "", 1),
+            decided("b", "globex", "", "", 2),
+            decided("c", "acme-corp", "", "block", 3),
+            decided("d", "globex", "block", "", 4),
+        ],
+    );
+    let ids = |tenant: Option<&str>, limit| -> String {
+        let rows = ledger.reader().decisions(tenant, limit).expect("rows");
+        rows.iter().map(|row| row.request_id.as_str()).collect()
+    };
+    assert_eq!((ids(None, 10), ids(None, 2), ids(Some("globex"), 10)), ("dca".into(), "dc".into(), "da".into()));
+    assert_eq!(ids(Some("' OR ''='"), 10), "");
+}
+
+#[test]
+fn a_full_queue_gives_no_permit_and_an_unused_permit_gives_its_place_back() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let permits: Vec<Permit> = (0..QUEUE_SLOTS).map_while(|_| ledger.permit()).collect();
+    assert_eq!(permits.len(), QUEUE_SLOTS);
+    assert!(ledger.permit().is_none());
+    drop(permits);
+    assert!(ledger.permit().is_some());
+    assert_eq!(ledger.lost(), 0);
+}
+
+/// A store on a disk that fills up after some batches.
+struct FullDisk {
+    batches_left: u32,
+    appends: Arc<std::sync::atomic::AtomicU32>,
+}
+
+impl LedgerStore for FullDisk {
+    fn append(&mut self, _: &[Record]) -> Result<(), LedgerError> {
+        self.appends.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.batches_left = self.batches_left.checked_sub(1).ok_or(LedgerError::Failed)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_failed_commit_ends_writing_and_every_row_after_it_is_counted_as_lost() {
+    let appends = Arc::default();
+    let store = FullDisk { batches_left: 1, appends: Arc::clone(&appends) };
+    let (queue, thread) = writer::start(store).expect("a thread");
+    let flush = || {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        queue.flush(move |written| sender.send(written).expect("a listener"));
+        receiver.recv_timeout(Duration::from_secs(10)).expect("an answer")
+    };
+    for (name, written) in [("a", true), ("b", false), ("c", false)] {
+        queue.permit().expect("a free place").send(entry(name, "globex", None));
+        assert_eq!(flush(), written, "{name}");
+    }
+    assert!(!queue.healthy());
+    assert_eq!((queue.lost(), queue.free_slots()), (2, QUEUE_SLOTS));
+    assert_eq!(appends.load(std::sync::atomic::Ordering::SeqCst), 2, "a failed commit is not tried again");
+    queue.stop();
+    thread.join().expect("an orderly end");
+    queue.permit().expect("a free place").send(entry("d", "globex", None));
+    assert_eq!(queue.lost(), 3, "what comes after the end is counted too");
+}
+
+#[test]
+fn only_the_first_transition_of_a_step_and_window_counts() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let at = |seconds| TransitionEntry {
+        budget: Arc::from("tenant_month"),
+        key: Arc::from("globex"),
+        window_start: Timestamp::from_seconds(100),
+        step: Arc::from("contain"),
+        at: Timestamp::from_seconds(seconds),
+    };
+    ledger.record_transition(at(110));
+    ledger.record_transition(at(120));
+    ledger.flush().expect("a written ledger");
+    assert_eq!(ledger.reader().transitions(Timestamp::default()).expect("rows"), [at(110)]);
+    assert!(ledger.reader().transitions(Timestamp::from_seconds(111)).expect("rows").is_empty());
+}
+
+#[test]
+fn tenants_are_kept_replaced_and_forgotten() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let revenue = Some(Revenue { amount: Money::from_nano(199_000_000_000), per: Period::Month });
+    let globex = Tenant { name: Some(Arc::from("Globex GmbH")), revenue, ..tenant("globex") };
+    ledger.put_tenant(tenant("globex")).expect("a written tenant");
+    ledger.put_tenant(tenant("acme-corp")).expect("a written tenant");
+    ledger.put_tenant(globex.clone()).expect("a written tenant");
+    assert_eq!(ledger.reader().tenants().expect("rows"), [tenant("acme-corp"), globex]);
+    ledger.delete_tenant(&tenant("globex").id).expect("a deleted tenant");
+    assert_eq!(ledger.reader().tenants().expect("rows"), [tenant("acme-corp")]);
+}
+
+#[test]
+fn absurd_token_counts_do_not_break_the_sums() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let usage = Usage { input: Some(u64::MAX), output: Some(1 << 40), ..Usage::default() };
+    write(&ledger, ["a", "b"].map(|id| LedgerEntry { usage, ..entry(id, "globex", Some(i64::MAX)) }));
+    let totals = total(&ledger);
+    assert_eq!((totals.input_tokens, totals.cost_nano_usd), (i64::MAX, i64::MAX));
+    assert_eq!(totals.output_tokens, 1 << 41);
+    let mut seen = Vec::new();
+    ledger.reader().replay(Timestamp::default(), &mut |_, _, amounts| seen.push(amounts)).expect("a replay");
+    assert_eq!(seen, [[i64::MAX, i64::MAX, 1]; 2]);
+}
+
+/// What the property varies in an attempt.
+type Sketch = (u8, u8, bool, bool, Option<i64>, Option<u32>, u8, i64);
+
+fn sketched(number: usize, sketch: &Sketch) -> LedgerEntry {
+    let (name, tag, demo, logical, cost, input, kind, second) = *sketch;
+    let base = entry(&format!("req_{number}"), &format!("tenant_{}", name % 3), cost);
+    LedgerEntry {
+        admitted_at: Timestamp::from_seconds(second),
+        attribution: Arc::new(Attribution {
+            endpoint_tag: Arc::from(format!("tag.{}", tag % 3)),
+            data_mode: if demo { DataMode::Demo } else { DataMode::Real },
+            user_id: (tag % 2 == 0).then(|| Arc::from(format!("user_{}", tag % 5))),
+            ..Attribution::default()
+        }),
+        logical,
+        usage: Usage { input: input.map(u64::from), ..Usage::default() },
+        basis: [Basis::Exact, Basis::Estimated, Basis::InDoubt, Basis::Partial][usize::from(kind % 4)],
+        ending: if kind > 200 { Ending::Refused } else { Ending::Complete },
+        status: if kind > 200 { 429 } else { 200 },
+        ..base
+    }
+}
+
+fn dimension(entry: &LedgerEntry, column: Column) -> Option<String> {
+    match column {
+        Column::TenantId => Some(entry.tenant.id.to_string()),
+        Column::EndpointTag => Some(entry.attribution.endpoint_tag.to_string()),
+        Column::DataMode => Some(entry.attribution.data_mode.to_string()),
+        Column::UserId => entry.attribution.user_id.as_deref().map(str::to_owned),
+        Column::Status => Some(entry.status.to_string()),
+        Column::Basis => Some(entry.basis.to_string()),
+        other => unreachable!("{other:?} is not varied here"),
+    }
+}
+
+const VARIED: [Column; 6] =
+    [Column::TenantId, Column::EndpointTag, Column::DataMode, Column::UserId, Column::Status, Column::Basis];
+
+/// The same sums by hand.
+fn by_hand(entries: &[LedgerEntry], query: &SpendQuery) -> BTreeMap<Vec<Option<String>>, SpendTotals> {
+    let mut sums: BTreeMap<_, SpendTotals> = BTreeMap::new();
+    if query.by.is_empty() {
+        sums.insert(Vec::new(), SpendTotals::default());
+    }
+    for entry in entries {
+        let in_time = query.since.is_none_or(|since| since <= entry.admitted_at)
+            && query.until.is_none_or(|until| entry.admitted_at < until);
+        let matches =
+            query.filters.iter().all(|(column, value)| dimension(entry, *column).unwrap_or_default() == *value);
+        if !in_time || !matches {
+            continue;
+        }
+        let sum = sums.entry(query.by.iter().map(|column| dimension(entry, *column)).collect()).or_default();
+        let cost = entry.cost.map_or(0, Money::nano);
+        if entry.ending != Ending::Refused {
+            sum.requests += i64::from(entry.logical);
+            sum.attempts += 1;
+            sum.unpriced_requests += i64::from(entry.cost.is_none());
+        }
+        sum.input_tokens += i64::try_from(entry.usage.input.unwrap_or(0)).expect("a small number");
+        sum.output_tokens += i64::try_from(entry.usage.output.unwrap_or(0)).expect("a small number");
+        match entry.basis {
+            Basis::InDoubt => sum.in_doubt_nano_usd += cost,
+            basis => {
+                sum.cost_nano_usd += cost;
+                sum.estimated_nano_usd += if basis == Basis::Estimated { cost } else { 0 };
+            }
+        }
+    }
+    sums
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Law: whatever was appended and however it is asked for, the sums are the sums.
+    #[test]
+    fn spend_adds_up(
+        sketches in prop::collection::vec(any::<Sketch>().prop_map(|mut sketch| {
+            sketch.4 = sketch.4.map(|cost| cost % 1_000_000_000_000);
+            sketch.7 = sketch.7.rem_euclid(1_000);
+            sketch
+        }), 0..40),
+        by in prop::sample::subsequence(VARIED.to_vec(), 0..=6),
+        since in prop::option::of(0_i64..1_000),
+        until in prop::option::of(0_i64..1_000),
+        filter in prop::option::of((prop::sample::select(VARIED.to_vec()), any::<prop::sample::Index>())),
+    ) {
+        let entries: Vec<_> = sketches.iter().enumerate().map(|(number, sketch)| sketched(number, sketch)).collect();
+        let filters = filter
+            .filter(|_| !entries.is_empty())
+            .map(|(column, index)| (column, dimension(index.get(&entries), column).unwrap_or_default()));
+        let query = SpendQuery {
+            by,
+            since: since.map(Timestamp::from_seconds),
+            until: until.map(Timestamp::from_seconds),
+            filters: filters.into_iter().collect(),
+        };
+        let place = place();
+        let ledger = Ledger::open(&place.path).expect("a new ledger");
+        write(&ledger, entries.iter().cloned());
+        let rows = ledger.reader().spend(&query).expect("sums");
+        prop_assert!(rows.windows(2).all(|pair| pair[0].totals.cost_nano_usd >= pair[1].totals.cost_nano_usd));
+        let found: BTreeMap<_, _> = rows.into_iter().map(|row| (row.dimensions, row.totals)).collect();
+        prop_assert_eq!(found, by_hand(&entries, &query));
+    }
+}
