@@ -1,1 +1,133 @@
-//! To be written.
+//! Live counters, lock-free where calls pass.
+//!
+//! The map from a budget's identity and key to its counter is not on the hot path: callers keep the `Arc`s they were given,
+//! per worker or per tenant, and from there on only atomics are touched. Nothing here reads a clock, a file or a policy.
+
+pub mod cell;
+pub mod counter;
+pub mod pace;
+pub mod reservation;
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+use self::counter::Counter;
+use crate::domain::clock::Timestamp;
+
+/// The counters of one budget identity by key.
+type Keys = DashMap<Box<str>, Arc<Counter>>;
+
+/// All counters of this node.
+///
+/// An identity is what a budget counts (its `per`, `match` and period), not its name or limit: a budget that is edited keeps
+/// its counters, and budgets that count the same share them.
+#[derive(Debug, Default)]
+pub struct Meter {
+    counters: DashMap<Arc<str>, Arc<Keys>>,
+}
+
+impl Meter {
+    /// The counter of an identity and key (the values of the `per` dimensions); made on first use. Keep the answer.
+    pub fn counter(&self, identity: &Arc<str>, key: &str) -> Arc<Counter> {
+        let keys = self.keys(identity);
+        if let Some(counter) = keys.get(key) {
+            return Arc::clone(&counter);
+        }
+        Arc::clone(&keys.entry(Box::from(key)).or_default())
+    }
+
+    fn keys(&self, identity: &Arc<str>) -> Arc<Keys> {
+        if let Some(keys) = self.counters.get(identity) {
+            return Arc::clone(&keys);
+        }
+        Arc::clone(&self.counters.entry(Arc::clone(identity)).or_default())
+    }
+
+    /// The counter of an identity and key, if it was ever used.
+    pub fn find(&self, identity: &str, key: &str) -> Option<Arc<Counter>> {
+        let keys = Arc::clone(&*self.counters.get(identity)?);
+        keys.get(key).map(|counter| Arc::clone(&counter))
+    }
+
+    /// Visits every counter. The visitor must not call back into the meter.
+    pub fn for_each(&self, mut visit: impl FnMut(&Arc<str>, &str, &Arc<Counter>)) {
+        for identity in &self.counters {
+            for entry in identity.value().iter() {
+                visit(identity.key(), entry.key(), entry.value());
+            }
+        }
+    }
+
+    /// Drops the identities that no policy counts any more. Calls in flight settle into the `Arc`s they hold.
+    pub fn retain(&self, mut wanted: impl FnMut(&str) -> bool) {
+        self.counters.retain(|identity, _| wanted(identity));
+    }
+
+    /// Drops counters that nobody asked for since `before` and nobody holds. Their amounts are in the ledger, from which the
+    /// caller fills a counter that comes back; so `before` must lie before the start of every window that is still open,
+    /// or the caller must do that filling.
+    pub fn forget_idle(&self, before: Timestamp) {
+        for identity in &self.counters {
+            identity.value().retain(|_, counter| Arc::strong_count(counter) > 1 || counter.touched() >= before);
+        }
+    }
+
+    /// How many counters there are.
+    pub fn len(&self) -> usize {
+        self.counters.iter().map(|identity| identity.value().len()).sum()
+    }
+
+    /// Whether nothing has been counted.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::standing::Unit;
+    use crate::domain::window::Window;
+
+    #[test]
+    fn a_key_has_one_counter() {
+        let meter = Meter::default();
+        let (month, day): (Arc<str>, Arc<str>) = (Arc::from("month"), Arc::from("day"));
+        let globex = meter.counter(&month, "globex");
+        assert!(Arc::ptr_eq(&globex, &meter.counter(&Arc::from("month"), "globex")));
+        assert!(!Arc::ptr_eq(&globex, &meter.counter(&month, "acme")));
+        assert!(!Arc::ptr_eq(&globex, &meter.counter(&day, "globex")));
+        assert!(meter.find("day", "acme").is_none());
+        assert_eq!(meter.len(), 3);
+    }
+
+    #[test]
+    fn a_reload_drops_what_is_no_longer_counted() {
+        let meter = Meter::default();
+        let month: Arc<str> = Arc::from("month");
+        let window = meter.counter(&month, "globex").window(Timestamp::from_seconds(1), || Window::EVER);
+        meter.counter(&Arc::from("day"), "globex");
+        meter.retain(|identity| identity == "month");
+        let mut seen = Vec::new();
+        meter.for_each(|identity, key, _| seen.push(format!("{identity} {key}")));
+        assert_eq!(seen, ["month globex"]);
+        window.cell(Unit::Money).post(1);
+        let same = meter.counter(&month, "globex").present().expect("a window");
+        assert_eq!(same.cell(Unit::Money).used(), 1);
+    }
+
+    #[test]
+    fn idle_counters_are_forgotten_and_held_ones_are_not() {
+        let meter = Meter::default();
+        let runs: Arc<str> = Arc::from("runs");
+        let held = meter.counter(&runs, "held");
+        for (key, seconds) in [("old", 100), ("held", 100), ("fresh", 900)] {
+            meter.counter(&runs, key).window(Timestamp::from_seconds(seconds), || Window::EVER);
+        }
+        meter.forget_idle(Timestamp::from_seconds(500));
+        assert!(meter.find("runs", "old").is_none());
+        assert!(meter.find("runs", "held").is_some_and(|counter| Arc::ptr_eq(&counter, &held)));
+        assert!(meter.find("runs", "fresh").is_some());
+    }
+}

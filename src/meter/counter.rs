@@ -1,0 +1,277 @@
+//! A counter of a budget: one [`WindowCounter`] after the other.
+//!
+//! A call keeps the `Arc` of the window it was admitted in, so a late settlement lands in the right window; a reset never
+//! refunds and never charges twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+
+use arc_swap::ArcSwapOption;
+
+use super::cell::Cell;
+use crate::domain::clock::Timestamp;
+use crate::domain::standing::Unit;
+use crate::domain::window::Window;
+
+/// `decide_opened` while no decision is open.
+const NOT_OPENED: i64 = i64::MIN;
+
+/// One window's cells.
+#[derive(Debug)]
+pub struct WindowCounter {
+    window: Window,
+    cells: [Cell; 3],
+    /// A bit for each step that has been announced in this window.
+    announced: AtomicU8,
+    /// When the `decide` step was first reached, in microseconds.
+    decide_opened: AtomicI64,
+}
+
+impl WindowCounter {
+    /// An empty counter.
+    pub fn new(window: Window) -> Self {
+        Self {
+            window,
+            cells: Default::default(),
+            announced: AtomicU8::new(0),
+            decide_opened: AtomicI64::new(NOT_OPENED),
+        }
+    }
+
+    /// The window that is counted.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The cell of a unit.
+    pub fn cell(&self, unit: Unit) -> &Cell {
+        &self.cells[unit.index()]
+    }
+
+    /// Marks steps as announced and returns those that were not: for each step exactly one caller in a window sees its bit.
+    pub fn announce(&self, steps: u8) -> u8 {
+        // `Relaxed`: the bits order nothing but themselves. Reading first keeps the line shared when nothing is new.
+        if steps & !self.announced.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        steps & !self.announced.fetch_or(steps, Ordering::Relaxed)
+    }
+
+    /// Opens the decision of this window unless it is open, and returns when it was opened.
+    pub fn open_decision(&self, now: Timestamp) -> Timestamp {
+        let opened = &self.decide_opened;
+        match opened.compare_exchange(NOT_OPENED, now.micros(), Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => now,
+            Err(earlier) => Timestamp::from_micros(earlier),
+        }
+    }
+
+    /// When the decision of this window was opened.
+    pub fn decide_opened(&self) -> Option<Timestamp> {
+        let micros = self.decide_opened.load(Ordering::Relaxed);
+        (micros != NOT_OPENED).then(|| Timestamp::from_micros(micros))
+    }
+}
+
+/// The windows of one counter: the present one, and of rolling budgets the buckets before it.
+#[derive(Debug, Default)]
+pub struct Counter {
+    current: ArcSwapOption<Chain>,
+    /// The latest moment it was asked for, in microseconds; coarse.
+    touched: AtomicI64,
+}
+
+/// A window and the ones before it that a rolling budget still needs.
+#[derive(Debug)]
+struct Chain {
+    present: Arc<WindowCounter>,
+    /// Oldest first.
+    past: Vec<Arc<WindowCounter>>,
+}
+
+/// How precisely `touched` is kept: a store per call would make every core fight for the line.
+const TOUCH_MICROS: i64 = 1_000_000;
+
+impl Counter {
+    /// The counter of the window that holds `now`; `make` says which one that is when the present one does not.
+    ///
+    /// However many callers race, one window follows the other exactly once. When the clock jumps back, the newer window
+    /// stays: what it has counted is not forgotten.
+    pub fn window(&self, now: Timestamp, make: impl FnOnce() -> Window) -> Arc<WindowCounter> {
+        self.bucket(now, now, make)
+    }
+
+    /// The same for a rolling budget, whose windows are short buckets: buckets that end after `since` are kept for
+    /// [`Counter::used_since`].
+    pub fn bucket(&self, now: Timestamp, since: Timestamp, make: impl FnOnce() -> Window) -> Arc<WindowCounter> {
+        self.touch(now);
+        let current = self.current.load();
+        if let Some(chain) = current.as_ref().filter(|chain| chain.holds(now)) {
+            return Arc::clone(&chain.present);
+        }
+        self.roll_over(Arc::new(WindowCounter::new(make())), since)
+    }
+
+    fn roll_over(&self, next: Arc<WindowCounter>, since: Timestamp) -> Arc<WindowCounter> {
+        loop {
+            let current = self.current.load();
+            if let Some(chain) = current.as_ref().filter(|chain| next.window.start <= chain.present.window.start) {
+                return Arc::clone(&chain.present);
+            }
+            let chain =
+                Chain { present: Arc::clone(&next), past: current.as_ref().map_or_else(Vec::new, |c| c.kept(since)) };
+            let before = self.current.compare_and_swap(&*current, Some(Arc::new(chain)));
+            let same = match (before.as_ref(), current.as_ref()) {
+                (Some(before), Some(current)) => Arc::ptr_eq(before, current),
+                (None, None) => true,
+                _ => false,
+            };
+            if same {
+                return next;
+            }
+        }
+    }
+
+    /// The present window, if anything was ever counted.
+    pub fn present(&self) -> Option<Arc<WindowCounter>> {
+        self.current.load().as_ref().map(|chain| Arc::clone(&chain.present))
+    }
+
+    /// What the buckets that end after `since` have used, in doubt included, holds excluded.
+    pub fn used_since(&self, since: Timestamp, unit: Unit) -> i64 {
+        let current = self.current.load();
+        let Some(chain) = current.as_ref() else { return 0 };
+        let buckets = chain.past.iter().chain([&chain.present]).filter(|bucket| bucket.window.end > since);
+        buckets.fold(0, |sum: i64, bucket| sum.saturating_add(bucket.cell(unit).used()))
+    }
+
+    /// The latest moment it was asked for, give or take a second.
+    pub fn touched(&self) -> Timestamp {
+        Timestamp::from_micros(self.touched.load(Ordering::Relaxed))
+    }
+
+    fn touch(&self, now: Timestamp) {
+        if now.micros().saturating_sub(self.touched.load(Ordering::Relaxed)) >= TOUCH_MICROS {
+            self.touched.store(now.micros(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Chain {
+    /// Whether a call at `now` belongs into the present window. An earlier `now` does too: the clock jumped back.
+    fn holds(&self, now: Timestamp) -> bool {
+        now < self.present.window.end
+    }
+
+    fn kept(&self, since: Timestamp) -> Vec<Arc<WindowCounter>> {
+        let buckets = self.past.iter().chain([&self.present]);
+        buckets.filter(|bucket| bucket.window.end > since).map(Arc::clone).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn minute(now: Timestamp) -> Window {
+        let start = now.seconds().div_euclid(60) * 60;
+        Window { start: at(start), end: at(start + 60) }
+    }
+
+    #[test]
+    fn a_window_is_kept_until_it_ends() {
+        let counter = Counter::default();
+        let first = counter.window(at(60), || minute(at(60)));
+        assert!(Arc::ptr_eq(&first, &counter.window(at(119), || unreachable!("the window has not ended"))));
+        let second = counter.window(at(120), || minute(at(120)));
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert_eq!(second.window(), minute(at(120)));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_keeps_the_newer_window() {
+        let counter = Counter::default();
+        let newer = counter.window(at(600), || minute(at(600)));
+        newer.cell(Unit::Money).post(5);
+        for now in [at(599), at(0), at(-5)] {
+            assert!(Arc::ptr_eq(&newer, &counter.window(now, || minute(now))));
+        }
+    }
+
+    #[test]
+    fn a_late_settlement_lands_in_its_own_window() {
+        let counter = Counter::default();
+        let old = counter.window(at(0), || minute(at(0)));
+        old.cell(Unit::Money).try_hold(10, 10).unwrap();
+        let new = counter.window(at(60), || minute(at(60)));
+        old.cell(Unit::Money).settle(10, 10);
+        assert_eq!((old.cell(Unit::Money).used(), new.cell(Unit::Money).used()), (10, 0));
+    }
+
+    #[test]
+    fn racers_roll_a_window_over_once() {
+        let counter = Counter::default();
+        let barrier = Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for second in 0..300 {
+                        let now = at(second * 60);
+                        barrier.wait();
+                        counter.window(now, || minute(now)).cell(Unit::Requests).post(1);
+                        barrier.wait();
+                        // Every racer found the same window, or a post would be missing here.
+                        let window = counter.window(now, || minute(now));
+                        assert_eq!(window.cell(Unit::Requests).posted(), 8);
+                        barrier.wait();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn buckets_of_a_rolling_budget_add_up_and_fall_out() {
+        let counter = Counter::default();
+        let span = Duration::from_mins(5);
+        for step in 0..20 {
+            let now = at(step * 60);
+            let since = Timestamp::from_micros(now.micros() - i64::try_from(span.as_micros()).unwrap());
+            counter.bucket(now, since, || minute(now)).cell(Unit::Tokens).post(1);
+            // The bucket in which the span begins counts whole: the limit is held early rather than late.
+            assert_eq!(counter.used_since(since, Unit::Tokens), (step + 1).min(6));
+        }
+    }
+
+    #[test]
+    fn each_step_is_announced_once() {
+        let window = WindowCounter::new(Window::EVER);
+        assert_eq!(window.announce(0b011), 0b011);
+        assert_eq!(window.announce(0b011), 0);
+        assert_eq!(window.announce(0b111), 0b100);
+        let winners = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| winners.fetch_add(window.announce(0b1000).count_ones() as usize, Ordering::SeqCst));
+            }
+        });
+        assert_eq!(winners.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_decision_opens_once() {
+        let window = WindowCounter::new(Window::EVER);
+        assert_eq!(window.decide_opened(), None);
+        assert_eq!(window.open_decision(at(5)), at(5));
+        assert_eq!(window.open_decision(at(9)), at(5));
+        assert_eq!(window.decide_opened(), Some(at(5)));
+    }
+}
