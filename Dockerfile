@@ -1,17 +1,11 @@
-# One static-enough binary on a base without a shell. The gateway listens on loopback unless its file says otherwise, so a
-# container needs one:
+# One binary, linked against nothing but the C library, on a base without a shell. The gateway listens on loopback unless
+# its file says otherwise, so a container needs one:
 #   docker run -v ./plimsoll.yaml:/data/plimsoll.yaml:ro -v plimsoll:/data -p 4180:4180 -p 127.0.0.1:4181:4181 plimsoll
 # Both stages stand on Debian 12: a binary linked against a newer C library would not start.
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
-COPY src src
-# The manifest names these targets; nothing of them gets into the binary.
-COPY tests tests
-COPY benches benches
-# `README.md` is the crate's front page; policies and examples are read by the build where the code includes them.
-COPY README.md* ./
-COPY policies* policies/
+# What is copied is listed in .dockerignore; tests and benches come along because the manifest names them.
+COPY . .
 RUN cargo build --release --locked --bin plimsoll && mkdir /data
 
 FROM gcr.io/distroless/cc-debian12:nonroot
