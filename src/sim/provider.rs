@@ -7,6 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -148,9 +149,9 @@ impl Drop for Provider {
 /// Takes connections until it is dropped, and all connections with it are cancelled by the same token.
 async fn accept(listener: TcpListener, desk: Arc<Desk>, stop: CancellationToken, tasks: TaskTracker) {
     loop {
-        // A connection that fails to arrive is the client's loss; the next one may do better.
+        // Without free file descriptors every accept fails at once: the pause keeps the loop from eating a core.
         let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         tasks.spawn(stop.clone().run_until_cancelled_owned(connection(stream, Arc::clone(&desk))));
@@ -219,7 +220,7 @@ impl Desk {
         let tab = self.book.open(canned.bill.unwrap_or(nothing), self.script.bills_after_cancel);
         tokio::time::sleep(canned.delay).await;
         let pieces = canned.chunks.into_iter().enumerate().map(|(at, bytes)| Piece {
-            wait: if at == 0 { std::time::Duration::ZERO } else { canned.gap },
+            wait: if at == 0 { Duration::ZERO } else { canned.gap },
             bytes,
             tokens: 0,
         });

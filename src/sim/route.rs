@@ -29,7 +29,7 @@ pub(super) enum Endpoint {
 
 /// The endpoint behind a path, or only the family that says that there is none.
 pub(super) fn route(method: &Method, path: &str, query: &str) -> (Family, Option<Endpoint>) {
-    if let Some(rest) = path.strip_prefix("/v1beta/") {
+    if let Some(rest) = gemini_rest(path) {
         return (Family::Gemini, gemini(method, rest, query));
     }
     if path.starts_with("/v1/messages") {
@@ -50,6 +50,13 @@ pub(super) fn route(method: &Method, path: &str, query: &str) -> (Family, Option
         _ => None,
     };
     (Family::OpenAi, endpoint)
+}
+
+/// Google's SDKs call `/v1beta`, the newest of them (Python 3.4) `/v1`, which OpenAI uses too: there the verb behind a colon
+/// tells them apart.
+fn gemini_rest(path: &str) -> Option<&str> {
+    let versioned = ["/v1beta/", "/v1alpha/"].iter().find_map(|version| path.strip_prefix(version));
+    versioned.or_else(|| path.strip_prefix("/v1/").filter(|rest| rest.starts_with("models/") && rest.contains(':')))
 }
 
 fn gemini(method: &Method, rest: &str, query: &str) -> Option<Endpoint> {

@@ -226,8 +226,10 @@ async fn embeddings_and_counts_come_in_the_shape_that_is_asked_for() {
     let answer = json_of(&provider, "/v1beta/models/gemini-embedding-001:embedContent", &body).await;
     assert_eq!(answer["embedding"]["values"].as_array().map(Vec::len), Some(4));
     let body = json!({"contents": [{"parts": [{"text": "some text"}]}]});
-    let answer = json_of(&provider, "/v1beta/models/gemini-2.5-pro:countTokens", &body).await;
-    assert_eq!(answer["totalTokens"], 7);
+    for version in ["v1beta", "v1"] {
+        let answer = json_of(&provider, &format!("/{version}/models/gemini-2.5-pro:countTokens"), &body).await;
+        assert_eq!(answer["totalTokens"], 7);
+    }
     let body = json!({"model": "gpt-4o", "input": "some text"});
     let answer = json_of(&provider, "/v1/responses/input_tokens", &body).await;
     assert_eq!(answer, json!({"object": "response.input_tokens", "input_tokens": 7}));
