@@ -3,3 +3,5 @@
 mod architecture;
 #[cfg(test)]
 mod corpus_wire;
+#[cfg(test)]
+mod policies;

@@ -1,1 +1,73 @@
-//! To be written.
+//! The tenants that finance knows: plan, segment, owner, revenue.
+//!
+//! Read from CSV into one immutable view. A file with an error yields no directory, because a tenant that silently lost
+//! its plan would be measured against nothing. Names of plans and segments are only compared with the lists that the
+//! caller passes; this module knows no policy.
+
+mod rows;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Source};
+use crate::domain::tenant::{Tenant, TenantId};
+
+/// What the policy defines, to compare rows with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KnownNames<'a> {
+    /// The plans.
+    pub plans: &'a [&'a str],
+    /// The segments.
+    pub segments: &'a [&'a str],
+}
+
+/// Every tenant by its identifier.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    tenants: HashMap<TenantId, Arc<Tenant>>,
+}
+
+impl Directory {
+    /// Reads `tenants.csv`.
+    ///
+    /// Columns in any order: `tenantId` (required), `name`, `plan`, `segment`, `account_owner`, `revenue` (`199/month`),
+    /// `upgrade_url`. Every mistake is reported at its line and column; rows with an error are left out. With
+    /// `known`, undefined plans and segments are warnings.
+    pub fn parse(csv: &Source, known: Option<KnownNames<'_>>) -> (Self, Vec<Diagnostic>) {
+        let mut diagnostics = Vec::new();
+        let tenants = rows::read(csv, known, &mut diagnostics);
+        let tenants = tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect();
+        crate::diagnostic::sort(&mut diagnostics);
+        (Self { tenants }, diagnostics)
+    }
+
+    /// A directory of these tenants; of two with one identifier the later counts.
+    pub fn of(tenants: impl IntoIterator<Item = Tenant>) -> Self {
+        Self { tenants: tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect() }
+    }
+
+    /// The tenant of that identifier.
+    pub fn tenant(&self, id: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.get(id)
+    }
+
+    /// Every tenant, by identifier.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        let mut all: Vec<&Arc<Tenant>> = self.tenants.values().collect();
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        all.into_iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.tenants.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tenants.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! The grammar of values: amounts with a period, rates, percentages, durations, dates.
+//!
+//! Texts become numbers here and nowhere else. Amounts of money are nano-dollars; shares are parts per million.
+
+use std::time::Duration;
+
+use jiff::civil::Date;
+
+use crate::diagnostic::{Diagnostic, Place};
+use crate::domain::money::Money;
+use crate::domain::standing::Unit;
+use crate::domain::window::Period;
+
+use super::reader::nearest;
+
+/// One whole, in parts per million.
+pub const WHOLE: u64 = 1_000_000;
+
+/// Why a text is not the value it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    code: &'static str,
+    message: String,
+    label: String,
+    help: Option<String>,
+}
+
+impl Fault {
+    fn new(code: &'static str, message: impl Into<String>, label: &str) -> Self {
+        Self { code, message: message.into(), label: label.to_owned(), help: None }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    fn later(what: impl std::fmt::Display) -> Self {
+        Self::new("E190", format!("{what} not supported yet"), "not supported yet")
+    }
+
+    /// As a diagnostic at the text's place.
+    pub fn at(self, place: &Place) -> Diagnostic {
+        let diagnostic = Diagnostic::error(self.code, self.message).at(place, self.label);
+        match self.help {
+            Some(help) => diagnostic.help(help),
+            None => diagnostic,
+        }
+    }
+}
+
+/// What a `limit` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitText {
+    /// `plan.llm_budget`.
+    Plan,
+    /// `$150/month`, `2M tokens/day`, `100 requests/minute`.
+    Fixed {
+        /// In the unit: nano-dollars, tokens or requests.
+        amount: i64,
+        /// The unit.
+        unit: Unit,
+        /// The period.
+        per: Period,
+    },
+    /// `30% of revenue/month`.
+    Revenue {
+        /// Parts per million of the revenue.
+        share: u64,
+        /// The period that revenue is converted to.
+        per: Period,
+    },
+}
+
+/// Reads a limit. An amount without a period is `E121`.
+pub fn limit(text: &str) -> Result<LimitText, Fault> {
+    if text == "plan.llm_budget" {
+        return Ok(LimitText::Plan);
+    }
+    no_separators(text)?;
+    let Some((amount, per)) = text.split_once('/') else {
+        quantity(text)?;
+        let help = format!("write `{text}/month` (minute, hour, day, week, month, workflow, or `rolling 1 hour`)");
+        return Err(Fault::new("E121", format!("`{text}` has no period"), "per what?").help(help));
+    };
+    let quantity = quantity(amount.trim())?;
+    let per = span(per.trim())?;
+    Ok(match quantity {
+        Quantity::Fixed { amount, unit } => LimitText::Fixed { amount, unit, per },
+        Quantity::Revenue(share) => LimitText::Revenue { share, per },
+    })
+}
+
+enum Quantity {
+    Fixed { amount: i64, unit: Unit },
+    Revenue(u64),
+}
+
+fn quantity(text: &str) -> Result<Quantity, Fault> {
+    if let Some((share, of)) = text.split_once(" of ") {
+        return match of.trim() {
+            "revenue" => Ok(Quantity::Revenue(percent(share.trim())?)),
+            other => Err(Fault::new("E122", format!("a share of `{other}` is not a limit"), "of what?")
+                .help("write `30% of revenue/month`")),
+        };
+    }
+    if let Some(number) = text.strip_prefix('$') {
+        return Ok(Quantity::Fixed { amount: scaled(number, 9, text)?, unit: Unit::Money });
+    }
+    let Some((number, word)) = text.split_once(' ') else { return Err(no_unit(text)) };
+    let unit = match word.trim() {
+        "tokens" | "token" => Unit::Tokens,
+        "requests" | "request" => Unit::Requests,
+        "USD" => Unit::Money,
+        other if is_currency(other) => {
+            return Err(Fault::later(format_args!("limits in {other} are")).help("write the limit in USD: `$150/month`"));
+        }
+        _ => return Err(no_unit(text)),
+    };
+    let decimals = if unit == Unit::Money { 9 } else { 0 };
+    Ok(Quantity::Fixed { amount: scaled(number, decimals, text)?, unit })
+}
+
+fn no_unit(text: &str) -> Fault {
+    Fault::new("E122", format!("`{text}` is not an amount"), "of what?")
+        .help("write `$150/month`, `2M tokens/day`, `100 requests/minute`, `30% of revenue/month` or `plan.llm_budget`")
+}
+
+fn is_currency(word: &str) -> bool {
+    word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+fn span(text: &str) -> Result<Period, Fault> {
+    if text == "workflow" {
+        return Err(Fault::later("budgets per workflow are"));
+    }
+    if text.starts_with("rolling") {
+        return Err(Fault::later("`rolling` windows are").help("use a calendar period: minute, hour, day, week or month"));
+    }
+    period(text)
+}
+
+/// `month`, and `min` for minute.
+pub fn period(text: &str) -> Result<Period, Fault> {
+    let word = if text == "min" { "minute" } else { text };
+    Period::parse(word).ok_or_else(|| {
+        let fault = Fault::new("E122", format!("`{text}` is not a period"), "");
+        match nearest(text, Period::ALL.into_iter().map(Period::as_str)) {
+            Some(near) => fault.help(format!("did you mean `{near}`?")),
+            None => fault.help("write minute, hour, day, week or month"),
+        }
+    })
+}
+
+/// A decimal number with an optional `k` or `M`, in units of 10^-`decimals`.
+fn scaled(number: &str, decimals: u32, whole: &str) -> Result<i64, Fault> {
+    let (digits, factor) = match number.strip_suffix(['k', 'M']) {
+        Some(digits) if number.ends_with('k') => (digits, 1_000),
+        Some(digits) => (digits, 1_000_000),
+        None => (number, 1),
+    };
+    let fault = || Fault::new("E122", format!("`{whole}` is not an amount"), "not a number");
+    if digits.starts_with('-') {
+        return Err(Fault::new("E113", format!("`{whole}` is negative"), "must be zero or more"));
+    }
+    let nano = Money::parse_decimal(digits).ok_or_else(fault)?.nano();
+    let scaled = i128::from(nano) * factor;
+    let divisor = 10_i128.pow(9_u32.saturating_sub(decimals));
+    if scaled % divisor != 0 {
+        return Err(fault());
+    }
+    i64::try_from(scaled / divisor).map_err(|_| Fault::new("E113", format!("`{whole}` is too large"), "too large"))
+}
+
+fn no_separators(text: &str) -> Result<(), Fault> {
+    if !text.contains(',') {
+        return Ok(());
+    }
+    Err(Fault::new("E108", "thousands separator in an amount", "amounts are written without commas")
+        .help(format!("write `{}`", text.replace(',', ""))))
+}
+
+/// `80%` in parts per million.
+pub fn percent(text: &str) -> Result<u64, Fault> {
+    let fault = || Fault::new("E112", format!("`{text}` is not a percentage"), "").help("write `80%`");
+    let digits = text.strip_suffix('%').ok_or_else(fault)?.trim_end();
+    let nano = Money::parse_decimal(digits).ok_or_else(fault)?.nano();
+    let whole_steps = nano.rem_euclid(100_000) == 0;
+    let share = u64::try_from(nano / 100_000).map_err(|_| fault())?;
+    if !whole_steps || share > 1_000 * WHOLE {
+        return Err(Fault::new("E113", format!("`{text}` is out of range"), "0% to 100000%, at most four decimals"));
+    }
+    Ok(share)
+}
+
+/// `80%` or `forecast 110%`: whether it is a forecast, and the share.
+pub fn threshold(text: &str) -> Result<(bool, u64), Fault> {
+    match text.strip_prefix("forecast ") {
+        Some(share) => Ok((true, percent(share.trim())?)),
+        None => Ok((false, percent(text)?)),
+    }
+}
+
+/// `3x` in parts per million.
+pub fn factor(text: &str) -> Result<u64, Fault> {
+    let fault = || Fault::new("E112", format!("`{text}` is not a factor"), "").help("write `3x`");
+    let nano = text.strip_suffix('x').and_then(Money::parse_decimal).ok_or_else(fault)?.nano();
+    u64::try_from(nano / 1_000).map_err(|_| fault())
+}
+
+/// `20 requests/min`.
+pub fn rate(text: &str) -> Result<(u32, Period), Fault> {
+    no_separators(text)?;
+    let fault = || Fault::new("E122", format!("`{text}` is not a rate"), "").help("write `20 requests/minute`");
+    let (amount, per) = text.split_once('/').ok_or_else(fault)?;
+    let Ok(Quantity::Fixed { amount, unit: Unit::Requests }) = quantity(amount.trim()) else { return Err(fault()) };
+    match u32::try_from(amount) {
+        Ok(requests @ 1..) => Ok((requests, period(per.trim())?)),
+        _ => Err(Fault::new("E113", format!("`{text}` is out of range"), "at least 1 request")
+            .help("to refuse every request, write `block: all`")),
+    }
+}
+
+/// What `planned_cost` is per.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlannedPer {
+    /// Each logical request.
+    Request,
+    /// Each workflow.
+    Workflow,
+}
+
+/// `$0.004/request`.
+pub fn planned_cost(text: &str) -> Result<(Money, PlannedPer), Fault> {
+    no_separators(text)?;
+    let fault = || Fault::new("E122", format!("`{text}` is not a planned cost"), "").help("write `$0.004/request`");
+    let (amount, per) = text.split_once('/').ok_or_else(fault)?;
+    let Quantity::Fixed { amount, unit: Unit::Money } = quantity(amount.trim())? else { return Err(fault()) };
+    match per.trim() {
+        "request" => Ok((Money::from_nano(amount), PlannedPer::Request)),
+        "workflow" => Ok((Money::from_nano(amount), PlannedPer::Workflow)),
+        _ => Err(fault()),
+    }
+}
+
+/// `2 days`, `10 min`, `3 s`.
+pub fn duration(text: &str) -> Result<Duration, Fault> {
+    let fault = || Fault::new("E114", format!("`{text}` is not a duration"), "").help("write `2 days`, `10 min` or `1 hour`");
+    let split = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(fault)?;
+    let (number, word) = text.split_at(split);
+    let seconds = match word.trim() {
+        "s" | "second" | "seconds" => 1,
+        "min" | "minute" | "minutes" => 60,
+        "h" | "hour" | "hours" => 3_600,
+        "d" | "day" | "days" => 86_400,
+        "week" | "weeks" => 604_800,
+        _ => return Err(fault()),
+    };
+    let number: u32 = number.parse().map_err(|_| fault())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+/// `2027-01-31`.
+pub fn date(text: &str) -> Result<Date, Fault> {
+    let shape = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let date = if shape { text.parse().ok() } else { None };
+    date.ok_or_else(|| Fault::new("E114", format!("`{text}` is not a date"), "").help("write year-month-day: `2027-01-31`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_in_every_unit() {
+        let fixed = |amount, unit, per| Ok(LimitText::Fixed { amount, unit, per });
+        assert_eq!(limit("$150/month"), fixed(150_000_000_000, Unit::Money, Period::Month));
+        assert_eq!(limit("150 USD/week"), fixed(150_000_000_000, Unit::Money, Period::Week));
+        assert_eq!(limit("$0/day"), fixed(0, Unit::Money, Period::Day));
+        assert_eq!(limit("2M tokens/day"), fixed(2_000_000, Unit::Tokens, Period::Day));
+        assert_eq!(limit("1.5k tokens/hour"), fixed(1_500, Unit::Tokens, Period::Hour));
+        assert_eq!(limit("100 requests/min"), fixed(100, Unit::Requests, Period::Minute));
+        assert_eq!(limit("30% of revenue/month"), Ok(LimitText::Revenue { share: 300_000, per: Period::Month }));
+        assert_eq!(limit("plan.llm_budget"), Ok(LimitText::Plan));
+    }
+
+    #[test]
+    fn a_wrong_limit_says_which_half_is_wrong() {
+        let code = |text| limit(text).map_err(|fault| fault.code);
+        assert_eq!(code("$20"), Err("E121"));
+        assert_eq!(code("2M tokens"), Err("E121"));
+        assert_eq!(code("20/month"), Err("E122"));
+        assert_eq!(code("$20/moth"), Err("E122"));
+        assert_eq!(code("$4,000/month"), Err("E108"));
+        assert_eq!(code("$-1/month"), Err("E113"));
+        assert_eq!(code("0.5 tokens/day"), Err("E122"));
+        assert_eq!(code("99999999999999999M tokens/day"), Err("E122"));
+        assert_eq!(code("$20/rolling 1 hour"), Err("E190"));
+        assert_eq!(code("$1/workflow"), Err("E190"));
+        assert_eq!(code("150 EUR/month"), Err("E190"));
+    }
+
+    #[test]
+    fn other_values_are_read() {
+        assert_eq!(percent("112.5%").ok(), Some(1_125_000));
+        assert_eq!(threshold("forecast 100%").ok(), Some((true, WHOLE)));
+        assert_eq!(rate("20 requests/min").ok(), Some((20, Period::Minute)));
+        assert_eq!(duration("2 days").ok(), Some(Duration::from_hours(48)));
+        assert_eq!(duration("10 min").ok(), Some(Duration::from_mins(10)));
+        assert_eq!(factor("3x").ok(), Some(3 * WHOLE));
+        assert!(date("2027-02-30").is_err() && date("2027-1-31").is_err() && date("2027-01-31").is_ok());
+        for wrong in ["80", "%", "-1%", "1e3%", "80 percent"] {
+            assert!(percent(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One call against the policy: what to do, why, until when. Pure: no clock, no map, no log line.
+//!
+//! Steps accumulate; per action the strictest of budgets, segment and plan wins; exceptions and `never:` subtract first.
+//! Rules in dry run are judged by the same code into a second result that nothing acts on.
+
+mod tally;
+
+use crate::domain::attribution::Attribution;
+use crate::domain::clock::Timestamp;
+use crate::domain::standing::Standing;
+use crate::domain::tenant::Tenant;
+
+use super::decision::{BudgetState, Ceiling, Decision, State, Step, StepSet};
+use super::exception::{Exception, Never};
+use super::ladder::{Ladder, Scope};
+use super::{Mode, Policy};
+
+use tally::{Call, Origin, Tally};
+
+/// What evaluation needs to know about a call.
+#[derive(Debug, Clone, Copy)]
+pub struct CallFacts<'a> {
+    /// The moment of the decision.
+    pub now: Timestamp,
+    /// Who pays.
+    pub tenant: &'a Tenant,
+    /// What the call says about itself.
+    pub attribution: &'a Attribution,
+    /// The provider's name.
+    pub provider: &'a str,
+    /// The model that is asked for.
+    pub model: &'a str,
+    /// The client's own limit on output tokens.
+    pub cap: Option<u64>,
+    /// The thinking budget that the client asks for, in tokens.
+    pub thinking_budget: Option<u64>,
+    /// Whether hidden reasoning counts toward the model's output, as the price table knows it.
+    pub reasoning: bool,
+}
+
+/// Judges a call. `standings` are those of the budgets that [`Policy::counted`] named; others are ignored.
+pub fn evaluate(policy: &Policy, facts: &CallFacts<'_>, standings: &[Standing]) -> Decision {
+    let segment = policy.segment(facts.tenant);
+    let segment_never = segment.map(|segment| segment.never).unwrap_or_default();
+    let call = Call::new(facts, policy.is_critical(&facts.attribution.endpoint_tag));
+    let mut decision = Decision::default();
+    let (mut enforced, mut dry) = (Tally::default(), Tally::default());
+    for standing in standings {
+        let Some(budget) = policy.budgets.get(standing.budget) else { continue };
+        decision.states.push(budget_state(policy, standing, facts.now));
+        let exceptions = Exceptions::of(policy, facts, standing.budget, segment_never);
+        let judged = judge(&call, &budget.ladder, standing, &exceptions);
+        let ceiling = ceiling(&budget.ladder, standing, facts.now, &exceptions);
+        match budget.mode {
+            Mode::Enforce => {
+                enforced = enforced.stricter(judged);
+                decision.ceilings.extend(ceiling.map(|at| Ceiling { budget: standing.budget, at }));
+            }
+            Mode::DryRun => dry = dry.stricter(judged),
+        }
+    }
+    let always = standing_rules(policy, facts, &call, segment_never);
+    match policy.mode {
+        Mode::Enforce => enforced = enforced.stricter(always),
+        Mode::DryRun => dry = dry.stricter(always),
+    }
+    decision.ceilings.sort_unstable_by_key(|ceiling| ceiling.budget);
+    let fallback = policy.plan(facts.tenant).and_then(|plan| plan.message.as_ref());
+    decision.actions = enforced.actions(&call, fallback);
+    decision.would = dry.beyond(&enforced, &call, fallback);
+    decision
+}
+
+/// Thresholds that a budget has reached, whether or not they act on any call.
+pub fn reached(policy: &Policy, budget: usize, standing: &Standing, now: Timestamp) -> StepSet {
+    policy.budgets.get(budget).map(|budget| budget.ladder.reached(standing, now)).unwrap_or_default()
+}
+
+/// How a budget stands.
+pub fn budget_state(policy: &Policy, standing: &Standing, now: Timestamp) -> BudgetState {
+    let reached = reached(policy, standing.budget, standing, now);
+    let state = if standing.used >= standing.limit {
+        State::Exceeded
+    } else if reached.contains(Step::Warning) {
+        State::Warning
+    } else {
+        State::Ok
+    };
+    BudgetState { budget: standing.budget, state, used_percent: used_percent(standing), reached }
+}
+
+/// Whole percent, rounded down; a limit of nothing is used up.
+fn used_percent(standing: &Standing) -> u32 {
+    if standing.limit <= 0 {
+        return 100;
+    }
+    let percent = i128::from(standing.used.max(0)) * 100 / i128::from(standing.limit);
+    u32::try_from(percent).unwrap_or(u32::MAX)
+}
+
+/// What active exceptions change about one budget.
+struct Exceptions<'p> {
+    never: Never,
+    ladder: Option<&'p Ladder>,
+}
+
+impl<'p> Exceptions<'p> {
+    fn of(policy: &'p Policy, facts: &CallFacts<'p>, budget: usize, segment: Never) -> Self {
+        let mut all = Self { never: segment, ladder: None };
+        for exception in policy.exceptions_of(facts.tenant, facts.now).filter(|one| one.concerns(budget)) {
+            all.never = all.never.or(exception.never);
+            all.ladder = all.ladder.or(exception.ladder.as_ref());
+        }
+        all
+    }
+}
+
+/// A budget's actions; with a swapped ladder, per action the gentler of the two.
+fn judge<'p>(call: &Call<'p>, ladder: &'p Ladder, standing: &Standing, exceptions: &Exceptions<'p>) -> Tally<'p> {
+    let own = climb(call, ladder, standing, exceptions.never);
+    match exceptions.ladder {
+        Some(other) => own.gentler(climb(call, other, standing, exceptions.never)),
+        None => own,
+    }
+}
+
+/// The actions of every step that is reached.
+fn climb<'p>(call: &Call<'p>, ladder: &'p Ladder, standing: &Standing, never: Never) -> Tally<'p> {
+    let mut tally = Tally::default();
+    for rung in ladder.rungs.iter().filter(|rung| rung.at.is_reached(standing, call.now)) {
+        let origin = Origin::of_rung(rung, standing);
+        tally = tally.stricter(Tally::of(&rung.remedies, never, call, origin));
+        if let Some(ask) = rung.ask.as_ref().filter(|_| rung.is_overdue(standing, call.now)) {
+            tally = tally.stricter(Tally::of(&ask.otherwise, never, call, origin));
+        }
+    }
+    tally
+}
+
+/// The amount that a hard budget may never exceed through this call.
+fn ceiling(ladder: &Ladder, standing: &Standing, now: Timestamp, exceptions: &Exceptions<'_>) -> Option<i64> {
+    if exceptions.never.block {
+        return None;
+    }
+    let own = ladder_ceiling(ladder, standing, now)?;
+    match exceptions.ladder {
+        Some(other) => Some(own.max(ladder_ceiling(other, standing, now)?)),
+        None => Some(own),
+    }
+}
+
+/// The lowest step that blocks everything; a default block counts from when it is in force.
+fn ladder_ceiling(ladder: &Ladder, standing: &Standing, now: Timestamp) -> Option<i64> {
+    let blocking = ladder.rungs.iter().filter(|rung| {
+        let overdue = rung.ask.as_ref().filter(|_| rung.is_overdue(standing, now));
+        rung.remedies.block == Some(Scope::All) || overdue.is_some_and(|ask| ask.otherwise.block == Some(Scope::All))
+    });
+    blocking.map(|rung| rung.at.amount(standing.limit)).min()
+}
+
+/// What segment and plan do to every call, whatever was spent.
+fn standing_rules<'p>(policy: &'p Policy, facts: &CallFacts<'p>, call: &Call<'p>, segment_never: Never) -> Tally<'p> {
+    let unscoped = |exception: &&Exception| exception.budget.is_none();
+    let excepted = policy.exceptions_of(facts.tenant, facts.now).filter(unscoped);
+    let excepted = excepted.fold(Never::default(), |never, exception| never.or(exception.never));
+    let mut tally = Tally::default();
+    if let Some(segment) = policy.segment(facts.tenant) {
+        tally = tally.stricter(Tally::of(&segment.remedies, excepted, call, Origin::Named(&segment.origin)));
+    }
+    if let Some(plan) = policy.plan(facts.tenant) {
+        let never = excepted.or(segment_never);
+        tally = tally.stricter(Tally::of(&plan.remedies, never, call, Origin::Named(&plan.origin)));
+    }
+    tally
+}
+

@@ -1,0 +1,128 @@
+//! What belongs to a tenant or an endpoint rather than to a budget: plans, segments, endpoints, defaults.
+
+use std::sync::Arc;
+
+use crate::domain::money::Money;
+
+use super::amount::PlannedPer;
+use super::budget::Amount;
+use super::exception::Never;
+use super::glob::Glob;
+use super::ladder::Remedies;
+
+/// One plan.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `plan.starter`: how a decision names it.
+    pub origin: Arc<str>,
+    /// What `plan.llm_budget` stands for.
+    pub llm_budget: Option<Amount>,
+    /// The margin to reach, in parts per million.
+    pub target_margin: Option<u64>,
+    /// What always applies: a cap, a route.
+    pub remedies: Remedies,
+    /// Where a tenant can buy more.
+    pub upgrade_url: Option<Arc<str>>,
+    /// The words of a refusal when the step has none.
+    pub message: Option<Arc<str>>,
+}
+
+/// One segment.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `segment.rag_heavy`: how a decision names it.
+    pub origin: Arc<str>,
+    /// What always applies: a cap, a route.
+    pub remedies: Remedies,
+    /// What is not done, whatever budgets and plan say.
+    pub never: Never,
+}
+
+/// One pattern of endpoint tags.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The pattern.
+    pub pattern: Glob,
+    /// Whether `non_critical:` skips it.
+    pub critical: bool,
+    /// What the feature was planned to cost.
+    pub planned_cost: Option<(Money, PlannedPer)>,
+    /// Who answers for it.
+    pub owner: Option<Arc<str>>,
+}
+
+/// What becomes of calls without a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnMissingTenant {
+    /// Counted for the tenant `_unattributed`.
+    #[default]
+    MeterAsUnattributed,
+    /// Refused with 401.
+    Reject,
+}
+
+/// What becomes of calls whose model has no price, where no hard budget counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUnpricedModel {
+    /// Tokens are counted, cost is shown as unpriced.
+    #[default]
+    MeterTokensOnly,
+    /// Refused with 400.
+    Reject,
+}
+
+/// What becomes of calls without a cap of their own whose hold does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnNoFit {
+    /// A cap is written so that the hold fits, at least 256 tokens.
+    #[default]
+    Clamp,
+    /// Refused.
+    Reject,
+}
+
+/// How much a client sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Exposure {
+    /// The share of the limit.
+    #[default]
+    Percent,
+    /// The amount.
+    Amount,
+    /// Nothing.
+    Never,
+}
+
+/// What clients see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExposeToClients {
+    /// Of budgets.
+    pub budget: Exposure,
+    /// Of cost.
+    pub cost: Exposure,
+}
+
+impl Default for ExposeToClients {
+    fn default() -> Self {
+        Self { budget: Exposure::Percent, cost: Exposure::Never }
+    }
+}
+
+/// What happens where nothing else is said.
+#[derive(Debug, Clone, Default)]
+pub struct Defaults {
+    /// Calls without a tenant.
+    pub on_missing_tenant: OnMissingTenant,
+    /// Models without a price.
+    pub on_unpriced_model: OnUnpricedModel,
+    /// Holds that do not fit.
+    pub on_no_fit: OnNoFit,
+    /// The plan of tenants without one.
+    pub plan: Option<Arc<str>>,
+    /// What clients see.
+    pub expose_to_clients: ExposeToClients,
+}

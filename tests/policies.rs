@@ -1,0 +1,62 @@
+//! The shipped policies, and policies as they go wrong: text in, decisions and diagnostics out.
+
+mod decisions;
+mod laws;
+mod mistakes;
+
+use plimsoll::diagnostic::{Source, render};
+use plimsoll::domain::clock::Timestamp;
+use plimsoll::policy::{Compiled, ModelFacts, Policy, Surroundings, compile};
+
+pub const REALISTIC: &str = include_str!("../policies/realistic.yaml");
+pub const MINIMAL: &str = "version: 1
+mode: dry_run          # log what would happen; change to enforce when happy
+budgets:
+  tenant_month:
+    per: [tenantId]
+    limit: $50/month
+    escalation:
+      warning: { at: 80%,  notify: [log] }
+      contain: { at: 100%, cap_output_tokens: 500 }
+      decide:  { at: 150%, block: all }
+";
+
+pub fn at(moment: &str) -> Timestamp {
+    Timestamp::from_jiff(moment.parse().expect("an RFC 3339 moment"))
+}
+
+pub fn now() -> Timestamp {
+    at("2026-11-25T12:00:00Z")
+}
+
+fn prices(model: &str) -> Option<ModelFacts> {
+    let (input_pico, output_pico, provider) = match model {
+        "gpt-4o" => (2_500_000, 10_000_000, "openai"),
+        "gpt-4o-mini" => (150_000, 600_000, "openai"),
+        "claude-opus-4-5" => (5_000_000, 25_000_000, "anthropic"),
+        "claude-haiku-4-5" => (1_000_000, 5_000_000, "anthropic"),
+        "gemini-2.5-pro" => (1_250_000, 10_000_000, "gemini"),
+        "gemini-2.5-flash" => (300_000, 2_500_000, "gemini"),
+        _ => return None,
+    };
+    Some(ModelFacts { input_pico, output_pico, provider: Some(provider.to_owned()), reasoning: false })
+}
+
+pub fn compile_all(sources: &[Source]) -> Compiled {
+    let targets = ["slack:llm-margin", "finance", "oncall"].map(str::to_owned);
+    let price_table = "built-in table 2026-11-16";
+    compile(sources, &Surroundings { prices: &prices, price_table, notify_targets: &targets, now: now() })
+}
+
+pub fn compile_text(text: &str) -> (Compiled, String) {
+    let source = Source::new("policy.yaml", text);
+    let compiled = compile_all(std::slice::from_ref(&source));
+    let shown = render(&compiled.diagnostics, &[source]);
+    (compiled, shown)
+}
+
+pub fn policy(text: &str) -> Policy {
+    let (compiled, shown) = compile_text(text);
+    assert!(compiled.diagnostics.iter().all(|one| !one.is_error()), "{shown}");
+    compiled.policy.expect("a policy without errors")
+}

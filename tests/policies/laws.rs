@@ -1,0 +1,207 @@
+//! Laws of evaluation and of the compiler, over generated calls and texts.
+
+use std::sync::Arc;
+
+use plimsoll::domain::attribution::Attribution;
+use plimsoll::domain::standing::{Standing, Standings};
+use plimsoll::domain::tenant::{Tenant, TenantId};
+use plimsoll::policy::decision::Actions;
+use plimsoll::policy::{CallFacts, Policy, evaluate};
+use proptest::prelude::*;
+
+use super::decisions::{facts, tagged, tenants};
+use super::{REALISTIC, compile_text, now, policy};
+
+/// A policy with everything that combines: shared and own ladders, dry run, segment, plan.
+const EVERYTHING: &str = "version: 1
+mode: enforce
+plans: { p: { llm_budget: $10/month, cap_output_tokens: 3000, route: some } }
+segments: { s: { cap_output_tokens: { non_critical: 900 } } }
+endpoints: { digest.*: { critical: false } }
+routes: { some: { gpt-4o: gpt-4o-mini }, other: { claude-opus-4-5: claude-haiku-4-5 } }
+budgets:
+  a: { per: [tenantId], limit: plan.llm_budget, escalation: long }
+  b: { per: [tenantId], limit: $7/day, grace: 20%, escalation: short }
+  c: { limit: $30/week, escalation: long }
+  d: { mode: dry_run, per: [tenantId], limit: $5/day, escalation: short }
+escalations:
+  long:
+    warning: { at: 80%, notify: [log] }
+    contain: { at: 100%, cap_output_tokens: { all: 600, reasoning_models: 2000 }, throttle: { non_critical: 20 requests/min } }
+    degrade: { at: 110%, route: { non_critical: some } }
+    decide: { at: 125%, ask: account_owner, within: 2 days, otherwise: { block: non_critical } }
+  short:
+    contain: { at: 90%, throttle: 2 requests/hour }
+    degrade: { at: 100%, block: all }
+  watch:
+    warning: { at: 90%, notify: [log] }
+    contain: { at: 300%, cap_output_tokens: 100 }
+";
+
+const EXCEPTION: &str = "    reason: r
+    approved_by: a
+    expires: 2027-01-31
+";
+
+fn tenant() -> Tenant {
+    let id = TenantId::new("t").expect("an id");
+    Tenant { plan: Some(Arc::from("p")), segment: Some(Arc::from("s")), ..Tenant::unknown(id) }
+}
+
+prop_compose! {
+    fn a_call()(tag in prop::sample::select(vec!["digest.x", "other"]),
+                model in prop::sample::select(vec!["gpt-4o", "gpt-4o-mini", "claude-opus-4-5"]),
+                cap in prop::option::of(1_u64..5_000), thinking in prop::option::of(1_024_u64..3_000),
+                reasoning: bool, opened in prop::option::of(0_i64..6)) -> Shot {
+        Shot { attribution: tagged(tag), model, cap, thinking, reasoning, opened }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Shot {
+    attribution: Attribution,
+    model: &'static str,
+    cap: Option<u64>,
+    thinking: Option<u64>,
+    reasoning: bool,
+    opened: Option<i64>,
+}
+
+impl Shot {
+    fn facts<'a>(&'a self, tenant: &'a Tenant) -> CallFacts<'a> {
+        CallFacts {
+            model: self.model,
+            cap: self.cap,
+            thinking_budget: self.thinking,
+            reasoning: self.reasoning,
+            ..facts(tenant, &self.attribution)
+        }
+    }
+
+    fn decide(&self, policy: &Policy, used: &[i64]) -> plimsoll::policy::decision::Decision {
+        let tenant = tenant();
+        let facts = self.facts(&tenant);
+        evaluate(policy, &facts, &self.standings(policy, &facts, used))
+    }
+
+    fn standings(&self, policy: &Policy, facts: &CallFacts<'_>, used: &[i64]) -> Standings {
+        let day = 86_400_000_000;
+        let opened = self.opened.map(|days| plimsoll::domain::clock::Timestamp::from_micros(now().micros() - days * day));
+        let counted = policy.counted(facts);
+        let standing = |counted: &plimsoll::domain::standing::Counted| Standing {
+            budget: counted.budget,
+            limit: counted.limit,
+            used: used[counted.budget % used.len()],
+            window: policy.window(counted.budget, facts.now),
+            decide_opened: opened,
+        };
+        counted.iter().map(standing).collect()
+    }
+}
+
+fn used() -> impl Strategy<Value = Vec<i64>> {
+    prop::collection::vec(0_i64..50_000_000_000, 4)
+}
+
+/// Whether `harsh` is at least as strict as `mild` in every action.
+fn at_least_as_strict(harsh: &Actions, mild: &Actions) -> bool {
+    let rate = |actions: &Actions| {
+        let rate = actions.throttle.as_ref()?;
+        Some(i64::from(rate.requests) * 1_000_000 / rate.per.nominal_seconds())
+    };
+    let lower = |harsh: Option<i64>, mild: Option<i64>| mild.is_none_or(|mild| harsh.is_some_and(|harsh| harsh <= mild));
+    let cap = |actions: &Actions| actions.cap.map(|cap| i64::try_from(cap).unwrap_or(i64::MAX));
+    (harsh.cap_kept_thinking || lower(cap(harsh), cap(mild)))
+        && lower(rate(harsh), rate(mild))
+        && (mild.route.is_none() || harsh.route.is_some())
+        && (mild.block.is_none() || harsh.block.is_some())
+        && harsh.step >= mild.step
+}
+
+proptest! {
+    #[test]
+    fn spending_more_never_yields_a_gentler_outcome(shot in a_call(), used in used(), more in 0_i64..20_000_000_000, which in 0_usize..4) {
+        let policy = policy(EVERYTHING);
+        let before = shot.decide(&policy, &used);
+        let mut spent = used;
+        spent[which] += more;
+        let after = shot.decide(&policy, &spent);
+        prop_assert!(at_least_as_strict(&after.actions, &before.actions), "{:?}\n{:?}", before.actions, after.actions);
+    }
+
+    #[test]
+    fn an_exception_never_makes_an_outcome_harsher(
+        shot in a_call(), used in used(),
+        budget in prop::sample::select(vec!["a", "b", "c"]),
+        change in prop::sample::select(vec!["limit", "escalation", "never", "all"]),
+        amount in 0_u32..100, ladder in prop::sample::select(vec!["watch", "short", "long"]),
+    ) {
+        let period = match budget { "a" => "month", "b" => "day", _ => "week" };
+        let mut text = format!("{EVERYTHING}exceptions:\n  - tenantId: t\n");
+        match change {
+            "limit" => text.push_str(&format!("    budget: {budget}\n    limit: ${amount}/{period}\n")),
+            "escalation" => text.push_str(&format!("    budget: {budget}\n    escalation: {ladder}\n")),
+            "never" => text.push_str(&format!("    budget: {budget}\n    never: [block, throttle]\n")),
+            _ => text.push_str("    never: [cap_output_tokens, route]\n"),
+        }
+        text.push_str(EXCEPTION);
+        let (plain, excepted) = (policy(EVERYTHING), policy(&text));
+        let (normal, gentle) = (shot.decide(&plain, &used), shot.decide(&excepted, &used));
+        prop_assert!(at_least_as_strict(&normal.actions, &gentle.actions), "{:?}\n{:?}", normal.actions, gentle.actions);
+        for ceiling in &gentle.ceilings {
+            let before = normal.ceilings.iter().find(|one| one.budget == ceiling.budget);
+            prop_assert!(before.is_some_and(|before| before.at <= ceiling.at));
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_file_changes_nothing(shot in a_call(), used in used(), order in Just((0..4).collect::<Vec<usize>>()).prop_shuffle()) {
+        let (head, rest) = EVERYTHING.split_once("budgets:\n").expect("budgets");
+        let (budgets, tail) = rest.split_once("escalations:\n").expect("escalations");
+        let lines: Vec<&str> = budgets.lines().collect();
+        let shuffled: Vec<&str> = order.iter().map(|at| lines[*at]).collect();
+        let other = format!("escalations:\n{tail}budgets:\n{}\n{head}", shuffled.join("\n"));
+        let (one, other) = (policy(EVERYTHING), policy(&other));
+        prop_assert_eq!(shot.decide(&one, &used), shot.decide(&other, &used));
+        for (one, other) in one.budgets.iter().zip(&other.budgets) {
+            prop_assert_eq!(&one.identity, &other.identity);
+        }
+    }
+
+    #[test]
+    fn a_dry_run_budget_never_changes_what_is_done(shot in a_call(), used in used()) {
+        let without: String = EVERYTHING.lines().filter(|line| !line.contains("dry_run")).map(|line| format!("{line}\n")).collect();
+        let (with, without) = (policy(EVERYTHING), policy(&without));
+        let (one, other) = (shot.decide(&with, &used), shot.decide(&without, &used));
+        prop_assert_eq!(one.actions, other.actions);
+        prop_assert_eq!(one.ceilings, other.ceilings);
+    }
+
+    #[test]
+    fn arbitrary_text_is_survived(text in "(?s).{0,200}") {
+        let _ = compile_text(&text);
+    }
+
+    #[test]
+    fn a_damaged_policy_is_survived(at in 0_usize..3_400, length in 0_usize..60, insert in "[\\[\\]{}*&:,%$#\"' \\n\\ta-z0-9-]{0,6}") {
+        let mut text: Vec<char> = REALISTIC.chars().collect();
+        let end = (at + length).min(text.len());
+        let start = at.min(end);
+        text.splice(start..end, insert.chars());
+        let text: String = text.into_iter().collect();
+        let (compiled, shown) = compile_text(&text);
+        prop_assert!(compiled.policy.is_some() || !shown.is_empty());
+    }
+
+    #[test]
+    fn any_csv_is_survived(text in "(?s)(tenantId,revenue\n)?.{0,80}") {
+        let source = plimsoll::diagnostic::Source::new("tenants.csv", &text);
+        let (_, diagnostics) = plimsoll::directory::Directory::parse(&source, None);
+        let _ = plimsoll::diagnostic::render(&diagnostics, &[source]);
+    }
+}
+
+#[test]
+fn the_shipped_tenants_fit_the_shipped_policy() {
+    assert_eq!(tenants(&policy(REALISTIC)).len(), 3);
+}
