@@ -1,3 +1,5 @@
 //! One integration-test binary; each module is one concern.
 
+mod admin;
 mod architecture;
+mod ledger_crash;
