@@ -1,7 +1,11 @@
 //! One integration-test binary; each module is one concern.
 
+#[cfg(test)]
+mod admin;
 mod architecture;
 #[cfg(test)]
 mod corpus_wire;
+#[cfg(test)]
+mod ledger_crash;
 #[cfg(test)]
 mod policies;

@@ -121,7 +121,7 @@ pub struct SpendRow {
 }
 
 /// Sums over attempts. Refusals of ours count nowhere: nothing was sent, nothing was spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, utoipa::ToSchema)]
 pub struct SpendTotals {
     /// Logical requests: retries of one are the same one.
     pub requests: i64,

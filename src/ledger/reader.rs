@@ -135,7 +135,7 @@ impl LedgerReader {
     }
 
     /// Runs `read` on a connection of its own, within `patience`.
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         patience: Option<Duration>,
         read: impl FnOnce(&Connection) -> Result<T, LedgerError>,

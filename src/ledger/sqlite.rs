@@ -36,7 +36,7 @@ const DELETE_TENANT: &str = "DELETE FROM tenant WHERE tenant_id = ?";
 /// The ledger in a SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl SqliteStore {

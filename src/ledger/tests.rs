@@ -1,21 +1,21 @@
 //! The ledger, proved on real files.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
-
-use crate::domain::attribution::{Attribution, DataMode};
+use crate::domain::attribution::Attribution;
 use crate::domain::clock::Timestamp;
 use crate::domain::money::Money;
+use crate::domain::standing::{Amounts, Dimensions};
 use crate::domain::tenant::{Revenue, Tenant, TenantId};
 use crate::domain::usage::{Basis, Usage};
 use crate::domain::window::Period;
 
 use super::entry::{Ending, LedgerEntry, TransitionEntry};
 use super::*;
+
+mod spend;
 
 struct Place {
     _folder: tempfile::TempDir,
@@ -225,6 +225,22 @@ fn a_failed_commit_ends_writing_and_every_row_after_it_is_counted_as_lost() {
 }
 
 #[test]
+fn a_batch_that_does_not_fit_on_the_disk_leaves_no_part_of_itself() {
+    let place = place();
+    let mut store = SqliteStore::open(&place.path).expect("a new ledger");
+    let batch = |from: i64| -> Vec<Record> {
+        (from..from + 100).map(|n| Record::Attempt(Box::new(entry(&n.to_string(), "globex", Some(1))))).collect()
+    };
+    store.append(&batch(0)).expect("a disk with room");
+    let pages: i64 = store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a number");
+    store.connection.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).expect("a limit");
+    let refusal = store.append(&batch(100)).expect_err("a full disk").to_string();
+    assert!(refusal.contains("full"), "{refusal}");
+    let reader = LedgerReader::open(&place.path).expect("a reader");
+    assert_eq!(reader.spend(&SpendQuery::default()).expect("sums")[0].totals.attempts, 100);
+}
+
+#[test]
 fn only_the_first_transition_of_a_step_and_window_counts() {
     let place = place();
     let ledger = Ledger::open(&place.path).expect("a new ledger");
@@ -270,110 +286,38 @@ fn absurd_token_counts_do_not_break_the_sums() {
     assert_eq!(seen, [[i64::MAX, i64::MAX, 1]; 2]);
 }
 
-/// What the property varies in an attempt.
-type Sketch = (u8, u8, bool, bool, Option<i64>, Option<u32>, u8, i64);
-
-fn sketched(number: usize, sketch: &Sketch) -> LedgerEntry {
-    let (name, tag, demo, logical, cost, input, kind, second) = *sketch;
-    let base = entry(&format!("req_{number}"), &format!("tenant_{}", name % 3), cost);
-    LedgerEntry {
+#[test]
+fn a_replay_comes_in_order_with_every_dimension_and_counts_no_refusal() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let at = |id, second, ending| LedgerEntry {
         admitted_at: Timestamp::from_seconds(second),
-        attribution: Arc::new(Attribution {
-            endpoint_tag: Arc::from(format!("tag.{}", tag % 3)),
-            data_mode: if demo { DataMode::Demo } else { DataMode::Real },
-            user_id: (tag % 2 == 0).then(|| Arc::from(format!("user_{}", tag % 5))),
-            ..Attribution::default()
-        }),
-        logical,
-        usage: Usage { input: input.map(u64::from), ..Usage::default() },
-        basis: [Basis::Exact, Basis::Estimated, Basis::InDoubt, Basis::Partial][usize::from(kind % 4)],
-        ending: if kind > 200 { Ending::Refused } else { Ending::Complete },
-        status: if kind > 200 { 429 } else { 200 },
-        ..base
-    }
+        ending,
+        ..entry(id, "globex", Some(7))
+    };
+    let unnamed = LedgerEntry { model_requested: None, cost: None, ..at("c", 5, Ending::Complete) };
+    let retry = LedgerEntry { logical: false, ..at("d", 9, Ending::ClientGone) };
+    write(&ledger, [retry, at("b", 8, Ending::Refused), at("a", 3, Ending::Complete), unnamed]);
+    let mut seen = Vec::new();
+    let mut post = |moment: Timestamp, of: Dimensions<'_>, amounts: Amounts| {
+        assert_eq!((of.tenant_id, of.plan, of.segment), ("globex", Some("growth"), None));
+        assert_eq!((of.endpoint_tag, of.data_mode, of.environment), ("_untagged", "real", "prod"));
+        assert_eq!((of.user_id, of.workflow_id, of.provider), (None, None, "openai"));
+        seen.push((moment.seconds(), of.model.to_owned(), amounts));
+    };
+    ledger.reader().replay(Timestamp::from_seconds(4), &mut post).expect("a replay");
+    let named = "gpt-4o".to_owned();
+    assert_eq!(seen, [(5, String::new(), [0, 1_050, 1]), (8, named.clone(), [7, 1_050, 0]), (9, named, [7, 1_050, 0])]);
 }
 
-fn dimension(entry: &LedgerEntry, column: Column) -> Option<String> {
-    match column {
-        Column::TenantId => Some(entry.tenant.id.to_string()),
-        Column::EndpointTag => Some(entry.attribution.endpoint_tag.to_string()),
-        Column::DataMode => Some(entry.attribution.data_mode.to_string()),
-        Column::UserId => entry.attribution.user_id.as_deref().map(str::to_owned),
-        Column::Status => Some(entry.status.to_string()),
-        Column::Basis => Some(entry.basis.to_string()),
-        other => unreachable!("{other:?} is not varied here"),
-    }
-}
-
-const VARIED: [Column; 6] =
-    [Column::TenantId, Column::EndpointTag, Column::DataMode, Column::UserId, Column::Status, Column::Basis];
-
-/// The same sums by hand.
-fn by_hand(entries: &[LedgerEntry], query: &SpendQuery) -> BTreeMap<Vec<Option<String>>, SpendTotals> {
-    let mut sums: BTreeMap<_, SpendTotals> = BTreeMap::new();
-    if query.by.is_empty() {
-        sums.insert(Vec::new(), SpendTotals::default());
-    }
-    for entry in entries {
-        let in_time = query.since.is_none_or(|since| since <= entry.admitted_at)
-            && query.until.is_none_or(|until| entry.admitted_at < until);
-        let matches =
-            query.filters.iter().all(|(column, value)| dimension(entry, *column).unwrap_or_default() == *value);
-        if !in_time || !matches {
-            continue;
-        }
-        let sum = sums.entry(query.by.iter().map(|column| dimension(entry, *column)).collect()).or_default();
-        let cost = entry.cost.map_or(0, Money::nano);
-        if entry.ending != Ending::Refused {
-            sum.requests += i64::from(entry.logical);
-            sum.attempts += 1;
-            sum.unpriced_requests += i64::from(entry.cost.is_none());
-        }
-        sum.input_tokens += i64::try_from(entry.usage.input.unwrap_or(0)).expect("a small number");
-        sum.output_tokens += i64::try_from(entry.usage.output.unwrap_or(0)).expect("a small number");
-        match entry.basis {
-            Basis::InDoubt => sum.in_doubt_nano_usd += cost,
-            basis => {
-                sum.cost_nano_usd += cost;
-                sum.estimated_nano_usd += if basis == Basis::Estimated { cost } else { 0 };
-            }
-        }
-    }
-    sums
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    /// Law: whatever was appended and however it is asked for, the sums are the sums.
-    #[test]
-    fn spend_adds_up(
-        sketches in prop::collection::vec(any::<Sketch>().prop_map(|mut sketch| {
-            sketch.4 = sketch.4.map(|cost| cost % 1_000_000_000_000);
-            sketch.7 = sketch.7.rem_euclid(1_000);
-            sketch
-        }), 0..40),
-        by in prop::sample::subsequence(VARIED.to_vec(), 0..=6),
-        since in prop::option::of(0_i64..1_000),
-        until in prop::option::of(0_i64..1_000),
-        filter in prop::option::of((prop::sample::select(VARIED.to_vec()), any::<prop::sample::Index>())),
-    ) {
-        let entries: Vec<_> = sketches.iter().enumerate().map(|(number, sketch)| sketched(number, sketch)).collect();
-        let filters = filter
-            .filter(|_| !entries.is_empty())
-            .map(|(column, index)| (column, dimension(index.get(&entries), column).unwrap_or_default()));
-        let query = SpendQuery {
-            by,
-            since: since.map(Timestamp::from_seconds),
-            until: until.map(Timestamp::from_seconds),
-            filters: filters.into_iter().collect(),
-        };
-        let place = place();
-        let ledger = Ledger::open(&place.path).expect("a new ledger");
-        write(&ledger, entries.iter().cloned());
-        let rows = ledger.reader().spend(&query).expect("sums");
-        prop_assert!(rows.windows(2).all(|pair| pair[0].totals.cost_nano_usd >= pair[1].totals.cost_nano_usd));
-        let found: BTreeMap<_, _> = rows.into_iter().map(|row| (row.dimensions, row.totals)).collect();
-        prop_assert_eq!(found, by_hand(&entries, &query));
-    }
+#[test]
+fn a_query_that_takes_too_long_is_ended() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    write(&ledger, (0..2_000).map(|n| entry(&format!("req_{n}"), "globex", Some(n))));
+    let slow = ledger.reader().with(Some(Duration::ZERO), |connection| {
+        Ok(connection.query_row("SELECT count(*) FROM attempt a, attempt b", [], |row| row.get::<_, i64>(0))?)
+    });
+    assert!(matches!(slow, Err(LedgerError::TooSlow)), "{slow:?}");
+    assert_eq!(total(&ledger).attempts, 2_000, "the next query has its own time");
 }

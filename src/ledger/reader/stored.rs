@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::domain::clock::Timestamp;
 
 /// One row of the ledger. Absent means unknown; it never means zero.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 #[expect(missing_docs, reason = "the fields are those of `LedgerEntry`, under the names of the admin API")]
 pub struct StoredAttempt {
     pub attempt_id: String,
