@@ -1,3 +1,7 @@
 //! The `plimsoll` binary: nothing but the door.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    plimsoll::cli::run()
+}

@@ -4,7 +4,13 @@
 mod admin;
 mod architecture;
 #[cfg(test)]
+mod corpus_gateway;
+#[cfg(test)]
 mod corpus_wire;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod ladder;
 #[cfg(test)]
 mod ledger_crash;
 #[cfg(test)]

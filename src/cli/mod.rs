@@ -1,1 +1,61 @@
-//! To be written.
+//! The command line: reads arguments, calls what they name, and turns every outcome into text and an exit code.
+//!
+//! Exit codes: 0 fine, 1 findings, 2 usage or configuration.
+
+pub mod bench;
+mod check;
+pub mod demo;
+mod keys;
+pub mod output;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Know which customer loses you money on LLM calls, and contain it before the invoice.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start the gateway.
+    Serve {
+        /// The boot configuration. Without one: loopback, meter everything, enforce nothing.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Show the whole thing at work: simulated providers, tenants with plans, a live policy. No key, no network.
+    Demo(demo::Arguments),
+    /// Validate policies without starting anything.
+    Check {
+        /// The policies' folder.
+        #[arg(default_value = "policies")]
+        folder: PathBuf,
+    },
+    /// Gateway keys.
+    Keys {
+        #[command(subcommand)]
+        verb: keys::Verb,
+    },
+    /// Measure the gateway's overhead against a direct call, on this machine.
+    Bench(bench::Arguments),
+}
+
+/// Runs the command that the process was called with.
+pub fn run() -> ExitCode {
+    // One crypto provider for every TLS user; a second call only happens in tests and changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Arguments::parse().verb {
+        Verb::Serve { config } => serve::run(config.as_deref()),
+        Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Check { folder } => check::run(&folder),
+        Verb::Keys { verb } => keys::run(&verb),
+        Verb::Bench(arguments) => bench::run(&arguments),
+    }
+}

@@ -1,1 +1,327 @@
-//! To be written.
+//! The running policy: one immutable snapshot, swapped whole.
+//!
+//! A reload reads the folder, validates everything, rebuilds the counters of budgets that are new from the ledger, and then
+//! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it began with.
+
+pub mod folder;
+pub mod watch;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::diagnostic::{Diagnostic, Severity, Source};
+use crate::directory::{Directory, KnownNames};
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::price::PriceBook;
+use crate::domain::standing::{Amounts, Dimensions, Unit};
+use crate::domain::tenant::{Tenant, TenantId};
+use crate::domain::window::Window;
+use crate::meter::Meter;
+use crate::policy::decision::{Step, StepSet};
+use crate::policy::{self, ModelFacts, Policy};
+use crate::wire::Family;
+
+use folder::Files;
+
+/// Everything that a call is judged by. Never changes once it is made.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up with every swap.
+    pub number: u64,
+    /// As people see it: `r42 9f3c1ae`.
+    pub revision: Arc<str>,
+    /// The compiled policy.
+    pub policy: Policy,
+    /// The tenants.
+    pub directory: Directory,
+    /// The tariff.
+    pub prices: Arc<PriceBook>,
+    /// When it came into force.
+    pub loaded_at: Timestamp,
+    /// The tenants that `tenants.csv` holds; the admin API may not change them.
+    held_in_file: BTreeSet<TenantId>,
+}
+
+/// What the last attempt to load said.
+#[derive(Debug, Clone, Default)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// Whether it is in force.
+    pub ok: bool,
+    /// Every mistake and warning.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A policy that is not taken.
+#[derive(Debug)]
+pub struct Broken {
+    /// Every mistake.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts, for excerpts.
+    pub sources: Vec<Source>,
+}
+
+/// A step that a counter had reached before.
+#[derive(Debug, Clone)]
+pub struct PastStep {
+    /// The budget's name.
+    pub budget: Arc<str>,
+    /// The counter's key.
+    pub key: Arc<str>,
+    /// The start of its window.
+    pub window_start: Timestamp,
+    /// The step.
+    pub step: Step,
+    /// When it was reached.
+    pub at: Timestamp,
+}
+
+/// What the ledger remembers, for counters that begin part-used. The store is not this module's business, so it comes as
+/// two functions.
+pub struct History {
+    /// Calls back for every row since a moment: when it was admitted, its dimensions, its amounts.
+    pub replay: Box<Replayed>,
+    /// The steps reached in windows that began since a moment.
+    pub steps: Box<dyn Fn(Timestamp) -> Vec<PastStep> + Send + Sync>,
+    /// The tenants that the admin API holds.
+    pub tenants: Box<dyn Fn() -> Vec<Tenant> + Send + Sync>,
+}
+
+/// Replays rows since a moment into a taker.
+pub type Replayed = dyn Fn(Timestamp, &mut Replay<'_>) + Send + Sync;
+
+/// Takes one row of the past.
+pub type Replay<'a> = dyn FnMut(Timestamp, &Dimensions<'_>, Amounts) + 'a;
+
+/// What control needs to begin.
+pub struct Surroundings {
+    /// The folder of policies.
+    pub folder: PathBuf,
+    /// The tariff.
+    pub prices: Arc<PriceBook>,
+    /// Names that `notify:` may use.
+    pub notify_targets: Vec<String>,
+    /// The live counters.
+    pub meter: Arc<Meter>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The past.
+    pub history: History,
+}
+
+/// Holds the running snapshot and replaces it.
+pub struct Control {
+    current: ArcSwap<Snapshot>,
+    around: Surroundings,
+    last: Mutex<Reload>,
+    /// The digest of the files that the last attempt read, so that one bad file is reported once.
+    seen: Mutex<String>,
+}
+
+impl Control {
+    /// Loads the folder for the first time. A broken policy is an error here.
+    pub fn start(around: Surroundings) -> Result<Self, Broken> {
+        let files = Files::read(&around.folder)
+            .map_err(|diagnostic| Broken { diagnostics: vec![*diagnostic], sources: Vec::new() })?;
+        let (snapshot, warnings) = build(&around, &files, 1)?;
+        seed(&around, &snapshot, None);
+        let last = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
+        Ok(Self {
+            current: ArcSwap::from_pointee(snapshot),
+            around,
+            last: Mutex::new(last),
+            seen: Mutex::new(files.digest),
+        })
+    }
+
+    /// The snapshot in force. Take it once per call.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// What the last attempt to load said.
+    pub fn last_reload(&self) -> Reload {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The live counters.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.around.meter
+    }
+
+    /// Whether `tenants.csv` holds a tenant.
+    pub fn holds_in_file(&self, tenant: &str) -> bool {
+        self.load().held_in_file.contains(tenant)
+    }
+
+    /// The folder that is read.
+    pub fn folder(&self) -> &Path {
+        &self.around.folder
+    }
+
+    /// Reads the folder again and, when it is valid, puts it in force. `None`: the files are as they were.
+    pub fn reload(&self) -> Option<Result<Arc<Snapshot>, Broken>> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = match Files::read(&self.around.folder) {
+            Ok(files) => files,
+            Err(diagnostic) => {
+                let text = diagnostic.one_line();
+                if *seen == text {
+                    return None;
+                }
+                *seen = text;
+                return Some(Err(self.rejected(Broken { diagnostics: vec![*diagnostic], sources: Vec::new() })));
+            }
+        };
+        if *seen == files.digest {
+            return None;
+        }
+        seen.clone_from(&files.digest);
+        Some(self.put_in_force(&files))
+    }
+
+    /// Reads the folder again even when the files are as they were.
+    pub fn reload_now(&self) -> Result<Arc<Snapshot>, Broken> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.reload().unwrap_or_else(|| Ok(self.load()))
+    }
+
+    /// Validates a policy text, writes it into the folder in one step, and puts it in force.
+    pub fn apply(&self, text: &str) -> Result<Arc<Snapshot>, Broken> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let unreadable = |diagnostic: Box<Diagnostic>| Broken { diagnostics: vec![*diagnostic], sources: Vec::new() };
+        let files = Files::read(&self.around.folder).map_err(unreadable)?.with_policy(text);
+        build(&self.around, &files, 0).map_err(|broken| self.rejected(broken))?;
+        files.write_policy(&self.around.folder).map_err(unreadable)?;
+        let files = Files::read(&self.around.folder).map_err(unreadable)?;
+        seen.clone_from(&files.digest);
+        self.put_in_force(&files)
+    }
+
+    fn put_in_force(&self, files: &Files) -> Result<Arc<Snapshot>, Broken> {
+        let before = self.load();
+        let (snapshot, warnings) =
+            build(&self.around, files, before.number + 1).map_err(|broken| self.rejected(broken))?;
+        seed(&self.around, &snapshot, Some(&before));
+        let snapshot = Arc::new(snapshot);
+        self.current.store(Arc::clone(&snapshot));
+        let reload = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = reload;
+        Ok(snapshot)
+    }
+
+    fn rejected(&self, broken: Broken) -> Broken {
+        let reload = Reload { at: self.around.clock.now(), ok: false, diagnostics: broken.diagnostics.clone() };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = reload;
+        broken
+    }
+}
+
+/// Compiles the files. Warnings come with the snapshot; errors come alone.
+fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot, Vec<Diagnostic>), Broken> {
+    let now = around.clock.now();
+    let prices = |model: &str| model_facts(&around.prices, model);
+    let price_table = price_table(&around.prices);
+    let surroundings = policy::Surroundings {
+        prices: &prices,
+        price_table: &price_table,
+        notify_targets: &around.notify_targets,
+        now,
+    };
+    let compiled = policy::compile(&files.policies, &surroundings);
+    let mut diagnostics = compiled.diagnostics;
+    let (mut directory, found) = directory(files, compiled.policy.as_ref());
+    diagnostics.extend(found);
+    let held_in_file = directory.iter().map(|tenant| tenant.id.clone()).collect();
+    for tenant in (around.history.tenants)() {
+        directory.add_absent(tenant);
+    }
+    let faulty = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    match compiled.policy {
+        Some(policy) if !faulty => {
+            let digest = files.digest.get(..7).unwrap_or_default();
+            let snapshot = Snapshot {
+                number,
+                revision: Arc::from(format!("r{number} {digest}")),
+                policy,
+                directory,
+                prices: Arc::clone(&around.prices),
+                loaded_at: now,
+                held_in_file,
+            };
+            Ok((snapshot, diagnostics))
+        }
+        _ => Err(Broken { diagnostics, sources: files.sources() }),
+    }
+}
+
+/// The tenants of `tenants.csv`, judged by the names that the policy defines.
+pub fn directory(files: &Files, policy: Option<&Policy>) -> (Directory, Vec<Diagnostic>) {
+    let Some(csv) = &files.tenants else { return (Directory::default(), Vec::new()) };
+    let (plans, segments) = policy.map(|policy| (policy.plan_names(), policy.segment_names())).unwrap_or_default();
+    let known = KnownNames { plans: &plans, segments: &segments };
+    Directory::parse(csv, policy.map(|_| known))
+}
+
+/// What a policy is told about a model, whoever serves it.
+pub fn model_facts(prices: &PriceBook, model: &str) -> Option<ModelFacts> {
+    let mut families = Family::ALL.iter().map(|family| family.as_str());
+    let row = families.find_map(|family| prices.find(family, family, model))?;
+    Some(ModelFacts {
+        input_pico: row.input,
+        output_pico: row.output,
+        provider: row.provider.as_deref().map(str::to_owned),
+        reasoning: row.reasoning,
+    })
+}
+
+/// How diagnostics call the tariff.
+pub fn price_table(prices: &PriceBook) -> String {
+    format!("built-in table {}", prices.as_of())
+}
+
+/// Gives the counters of new budgets what the ledger already holds for them, and forgets those of budgets that are gone.
+fn seed(around: &Surroundings, snapshot: &Snapshot, before: Option<&Snapshot>) {
+    let policy = &snapshot.policy;
+    let known = |identity: &str| {
+        before.is_some_and(|before| before.policy.budgets.iter().any(|budget| &*budget.identity == identity))
+    };
+    let new: Vec<(usize, Window)> = (0..policy.budgets.len())
+        .filter(|at| !known(&policy.budgets[*at].identity))
+        .map(|at| (at, policy.window(at, snapshot.loaded_at)))
+        .collect();
+    let identities: Vec<&str> = policy.budgets.iter().map(|budget| &*budget.identity).collect();
+    around.meter.retain(|identity| identities.contains(&identity));
+    let Some(since) = new.iter().map(|(_, window)| window.start).min() else { return };
+    let counter = |at: usize, key: &str, window: Window| {
+        around.meter.counter(&policy.budgets[at].identity, key).window(snapshot.loaded_at, || window)
+    };
+    (around.history.replay)(since, &mut |admitted, dimensions, amounts| {
+        for (at, window) in &new {
+            if window.contains(admitted)
+                && policy.counts(*at, dimensions)
+                && let Some(key) = policy.counter_key(*at, dimensions)
+            {
+                let counter = counter(*at, &key, *window);
+                for unit in Unit::ALL {
+                    counter.cell(unit).post(amounts[unit.index()]);
+                }
+            }
+        }
+    });
+    for past in (around.history.steps)(since) {
+        let found = new
+            .iter()
+            .find(|(at, window)| policy.budgets[*at].name == past.budget && window.start == past.window_start);
+        let Some((at, window)) = found else { continue };
+        let counter = counter(*at, &past.key, *window);
+        counter.announce(StepSet::default().with(past.step).0);
+        if past.step == Step::Decide {
+            counter.open_decision(past.at);
+        }
+    }
+}

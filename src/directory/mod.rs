@@ -58,6 +58,11 @@ impl Directory {
         all.into_iter()
     }
 
+    /// Adds a tenant that the file does not hold.
+    pub fn add_absent(&mut self, tenant: Tenant) {
+        self.tenants.entry(tenant.id.clone()).or_insert_with(|| Arc::new(tenant));
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.tenants.len()

@@ -38,7 +38,8 @@ pub(super) fn read(csv: &Source, known: Option<KnownNames<'_>>, diagnostics: &mu
         let Some(row) = cells(&csv.name, line, number, diagnostics) else { continue };
         let Some((tenant, place)) = Row { cells: &row, columns: &columns }.tenant(known, diagnostics) else { continue };
         if let Some(first) = seen.get(&tenant.id) {
-            let fault = Diagnostic::error("E172", format!("tenant `{}` is given twice", tenant.id)).at(&place, "again here");
+            let fault =
+                Diagnostic::error("E172", format!("tenant `{}` is given twice", tenant.id)).at(&place, "again here");
             diagnostics.push(fault.see(first, "first given here").help("keep one of the two rows"));
             continue;
         }
@@ -85,7 +86,9 @@ fn cells(file: &Arc<str>, line: &str, number: u32, diagnostics: &mut Vec<Diagnos
                     return None;
                 }
             },
-            None => rest.split_once(',').map_or((rest.trim().to_owned(), rest), |(raw, _)| (raw.trim().to_owned(), raw)),
+            None => {
+                rest.split_once(',').map_or((rest.trim().to_owned(), rest), |(raw, _)| (raw.trim().to_owned(), raw))
+            }
         };
         let width = u32::try_from(raw.chars().count()).unwrap_or(u32::MAX);
         let place = Place { file: Arc::clone(file), line: number, column, length: width.max(1) };
@@ -147,7 +150,8 @@ impl Row<'_> {
         let tenant_id = TenantId::new(&id.text).ok().filter(|_| id.text != UNATTRIBUTED);
         if tenant_id.is_none() {
             let fault = Diagnostic::error("E174", format!("`{}` is not an identifier of a tenant", id.text));
-            let help = format!("1 to {MAX_ID_BYTES} visible ASCII characters without quotes, commas, backslashes or blanks");
+            let help =
+                format!("1 to {MAX_ID_BYTES} visible ASCII characters without quotes, commas, backslashes or blanks");
             diagnostics.push(fault.at(&id.place, "").help(help));
         }
         let revenue = self.revenue(diagnostics);

@@ -16,7 +16,8 @@ fn parse(text: &str) -> (Directory, Vec<Diagnostic>, String) {
 
 #[test]
 fn a_row_becomes_a_tenant() {
-    let text = format!("{HEADER}globex,\"Globex, \"\"GmbH\"\"\",growth,,dana@example.com,199.50/month,\n\nx,,,,,0/month,\r\n");
+    let text =
+        format!("{HEADER}globex,\"Globex, \"\"GmbH\"\"\",growth,,dana@example.com,199.50/month,\n\nx,,,,,0/month,\r\n");
     let (directory, diagnostics, shown) = parse(&text);
     assert!(diagnostics.is_empty(), "{shown}");
     let globex = directory.tenant("globex").expect("a tenant");

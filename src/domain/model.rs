@@ -65,7 +65,7 @@ mod tests {
         assert!(is_release_of("claude-opus-4-5-20251101", "claude-opus-4-5"));
         assert!(is_release_of("claude-opus-4-5@20251101", "claude-opus-4-5"));
         assert!(is_release_of("gemini-2.5-flash-001", "gemini-2.5-flash"));
-        assert!(is_release_of("gemini-2.5-flash-preview", "gemini-2.5-flash") == false);
+        assert!(!is_release_of("gemini-2.5-flash-preview", "gemini-2.5-flash"));
         for other in ["gpt-4o-mini", "gpt-4o-mini-2024-07-18", "gpt-4", "gpt-4o-", "gpt-4o2024"] {
             assert!(!is_release_of(other, "gpt-4o"), "{other}");
         }

@@ -1,1 +1,179 @@
-//! To be written.
+//! The request path: one call goes up the stairs once and comes down once.
+//!
+//! Every core runs a [`Worker`] of its own: its listener, its upstream connections, its handles to counters. Workers share
+//! the [`Gateway`]: options, the running snapshot, the meter, the ledger's queue. Nothing here waits for the ledger, and a
+//! fault of ours never changes a byte of an answer that has begun.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio_rustls::TlsConnector;
+use tokio_util::task::TaskTracker;
+
+use crate::alert::courier::Courier;
+use crate::control::Control;
+use crate::domain::clock::Clock;
+use crate::ledger::Ledger;
+use crate::meter::Meter;
+use crate::meter::pace::Pace;
+use crate::telemetry::Metrics;
+
+mod account;
+mod admit;
+mod announce;
+mod call;
+pub mod certificate;
+mod forward;
+mod guard;
+pub mod identify;
+mod intake;
+pub mod keys;
+pub mod listen;
+mod parts;
+mod pool;
+mod quota;
+mod refuse;
+mod reply;
+mod rewrite;
+mod route;
+mod serve;
+mod settle;
+mod tap;
+pub mod upstream;
+
+use account::{Accounts, InFlight};
+use identify::AttributionRules;
+use keys::KeyRing;
+use pool::{Link, Pool};
+use upstream::Provider;
+
+/// Limits of the data plane. Every one is set here on purpose; none is inherited from a library.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The largest request body, in bytes.
+    pub body: u64,
+    /// How long a request's head may take.
+    pub header_timeout: Duration,
+    /// How long a kept-alive connection may idle.
+    pub idle_timeout: Duration,
+    /// How long a provider may take until the head of its answer.
+    pub first_byte_timeout: Duration,
+    /// Calls of one tenant in flight at once.
+    pub streams_per_tenant: u32,
+    /// Client connections at once, over all cores.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 32 * 1024 * 1024,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(5),
+            first_byte_timeout: Duration::from_mins(10),
+            streams_per_tenant: 1_000,
+            connections: 20_000,
+        }
+    }
+}
+
+/// Who may be believed without a key, by address prefix.
+#[derive(Debug, Clone)]
+pub struct TrustedNetwork {
+    /// The network's address.
+    pub address: std::net::IpAddr,
+    /// Its length in bits.
+    pub bits: u8,
+}
+
+impl TrustedNetwork {
+    /// Whether `peer` is in the network.
+    pub fn holds(&self, peer: std::net::IpAddr) -> bool {
+        let prefix = |address: std::net::IpAddr| match address.to_canonical() {
+            std::net::IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, true),
+            std::net::IpAddr::V6(v6) => (v6.to_bits(), false),
+        };
+        let ((network, four), (peer, peer_four)) = (prefix(self.address), prefix(peer));
+        let mask = u128::MAX.checked_shl(128 - u32::from(self.bits.min(128))).unwrap_or(0);
+        four == peer_four && network & mask == peer & mask
+    }
+}
+
+/// What the configuration says about the data plane.
+pub struct Options {
+    /// Limits and deadlines.
+    pub limits: Limits,
+    /// Providers by name.
+    pub providers: HashMap<Arc<str>, Arc<Provider>>,
+    /// Gateway keys; empty: callers bring their provider's own.
+    pub keys: KeyRing,
+    /// How calls are attributed.
+    pub attribution: AttributionRules,
+    /// Networks that may name tenants when there are no keys.
+    pub trusted_networks: Vec<TrustedNetwork>,
+}
+
+/// What all cores share.
+pub struct Gateway {
+    /// The configuration's part.
+    pub options: Options,
+    /// The running snapshot.
+    pub control: Arc<Control>,
+    /// The live counters.
+    pub meter: Arc<Meter>,
+    /// The live rates.
+    pub pace: Arc<Pace>,
+    /// Where attempts are written.
+    pub ledger: Ledger,
+    /// Counts for Prometheus.
+    pub metrics: Arc<Metrics>,
+    /// Carries notifications.
+    pub courier: Arc<Courier>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// TLS towards providers.
+    pub tls: TlsConnector,
+    /// Calls in flight by tenant.
+    pub in_flight: InFlight,
+}
+
+/// One core's share of the gateway.
+pub(super) struct Worker {
+    gateway: Arc<Gateway>,
+    pools: RefCell<HashMap<Arc<str>, Rc<RefCell<Pool>>>>,
+    accounts: RefCell<Accounts>,
+    /// Owns what outlives a request: drains of abandoned answers.
+    tasks: TaskTracker,
+}
+
+impl Worker {
+    fn new(gateway: Arc<Gateway>) -> Rc<Self> {
+        Rc::new(Self { gateway, pools: RefCell::default(), accounts: RefCell::default(), tasks: TaskTracker::new() })
+    }
+
+    fn pool(&self, provider: &Arc<str>) -> Rc<RefCell<Pool>> {
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.get(provider) {
+            return Rc::clone(pool);
+        }
+        Rc::clone(pools.entry(Arc::clone(provider)).or_default())
+    }
+
+    fn put_back(&self, provider: &Arc<str>, link: Link, cx: &mut std::task::Context<'_>) {
+        self.pool(provider).borrow_mut().put(link, cx);
+    }
+
+    /// Whether a peer may name tenants without a key.
+    fn trusts(&self, peer: std::net::IpAddr) -> bool {
+        self.gateway.options.trusted_networks.iter().any(|network| network.holds(peer))
+    }
+}
+
+/// Whether a request asks for another protocol.
+fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(http::header::UPGRADE)
+}

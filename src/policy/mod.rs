@@ -1,3 +1,278 @@
-//! The policy.
+//! The policy: what each tenant may spend, and what happens from which share on.
+//!
+//! Texts become one immutable [`Policy`] or a list of every mistake ([`compile`]); [`evaluate`] is the one pure function
+//! that judges a call, for serving, testing, planning and simulating alike. Nothing here reads a file, asks the time or
+//! waits.
 
+pub mod amount;
+mod audience;
+pub mod budget;
+pub mod codes;
+mod compile;
 pub mod decision;
+mod describe;
+mod evaluate;
+pub mod exception;
+pub mod glob;
+pub mod ladder;
+pub mod plan;
+pub mod reader;
+pub mod tree;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use crate::domain::attribution::Attribution;
+use crate::domain::clock::Timestamp;
+use crate::domain::standing::{Counted, CountedBudgets, Dimensions};
+use crate::domain::tenant::Tenant;
+use crate::domain::window::{Span, Window, calendar_window};
+
+use budget::{Budget, Dimension, Limit};
+use decision::{BudgetState, Step, StepSet};
+use exception::Exception;
+use ladder::{NotifyTarget, Route};
+use plan::{Defaults, Endpoint, Plan, Segment};
+
+pub use compile::{Compiled, ModelFacts, Surroundings, compile};
+pub use evaluate::{CallFacts, budget_state, evaluate, reached};
+
+/// Separates the values of a counter's key.
+pub const KEY_SEPARATOR: char = '\u{1f}';
+
+/// Whether rules act or are only reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Rules act.
+    Enforce,
+    /// Rules are measured and reported.
+    DryRun,
+}
+
+impl Mode {
+    /// The word in a policy.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::DryRun => "dry_run",
+        }
+    }
+}
+
+/// A compiled policy: immutable, valid by construction.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The mode of every rule that does not say otherwise.
+    pub mode: Mode,
+    /// The currency of limits and revenue.
+    pub currency: Arc<str>,
+    /// Where calendar periods begin.
+    pub zone: TimeZone,
+    /// What happens where nothing else is said.
+    pub defaults: Defaults,
+    /// The budgets, sorted by name; their index is how other modules name them.
+    pub budgets: Vec<Budget>,
+    /// The exceptions that had not expired when the policy was compiled.
+    pub exceptions: Vec<Exception>,
+    plans: BTreeMap<Arc<str>, Plan>,
+    segments: BTreeMap<Arc<str>, Segment>,
+    endpoints: Vec<Endpoint>,
+    routes: BTreeMap<Arc<str>, Arc<Route>>,
+    not_in_force: Vec<String>,
+}
+
+impl Policy {
+    /// The policy of no file at all: everything is metered, nothing is enforced.
+    pub fn empty() -> Self {
+        Self {
+            mode: Mode::DryRun,
+            currency: Arc::from("USD"),
+            zone: TimeZone::UTC,
+            defaults: Defaults::default(),
+            budgets: Vec::new(),
+            exceptions: Vec::new(),
+            plans: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            endpoints: Vec::new(),
+            routes: BTreeMap::new(),
+            not_in_force: Vec::new(),
+        }
+    }
+
+    /// What was read and checked, and has no effect yet.
+    pub fn not_in_force(&self) -> Vec<String> {
+        self.not_in_force.clone()
+    }
+
+    /// The names of the plans.
+    pub fn plan_names(&self) -> Vec<&str> {
+        self.plans.keys().map(AsRef::as_ref).collect()
+    }
+
+    /// The names of the segments.
+    pub fn segment_names(&self) -> Vec<&str> {
+        self.segments.keys().map(AsRef::as_ref).collect()
+    }
+
+    /// The routes by name.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values()
+    }
+
+    /// The endpoint patterns, the most specific first.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// The tenant's plan; `defaults.plan` when it has none or one that is not defined.
+    pub fn plan(&self, tenant: &Tenant) -> Option<&Plan> {
+        let own = tenant.plan.as_ref().and_then(|name| self.plans.get(name));
+        own.or_else(|| self.plans.get(self.defaults.plan.as_ref()?))
+    }
+
+    /// The tenant's segment, when it is defined.
+    pub fn segment(&self, tenant: &Tenant) -> Option<&Segment> {
+        self.segments.get(tenant.segment.as_ref()?)
+    }
+
+    /// Where the tenant can buy more: its own link, else its plan's.
+    pub fn upgrade_url<'a>(&'a self, tenant: &'a Tenant) -> Option<&'a Arc<str>> {
+        tenant.upgrade_url.as_ref().or_else(|| self.plan(tenant)?.upgrade_url.as_ref())
+    }
+
+    /// The pattern that a tag falls under: the most specific one.
+    pub fn endpoint(&self, tag: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.pattern.matches(tag))
+    }
+
+    /// Whether a tag is critical. What is not listed is.
+    pub fn is_critical(&self, tag: &str) -> bool {
+        self.endpoint(tag).is_none_or(|endpoint| endpoint.critical)
+    }
+
+    /// The dimensions of a call, with the plan that applies to its tenant.
+    pub fn dimensions<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        attribution: &'a Attribution,
+        provider: &'a str,
+        model: &'a str,
+    ) -> Dimensions<'a> {
+        Dimensions {
+            tenant_id: tenant.id.as_str(),
+            plan: self.plan(tenant).map(|plan| plan.name.as_ref()),
+            segment: tenant.segment.as_deref(),
+            endpoint_tag: &attribution.endpoint_tag,
+            prompt_version: &attribution.prompt_version,
+            data_mode: attribution.data_mode.as_str(),
+            environment: attribution.environment.as_str(),
+            user_id: attribution.user_id.as_deref(),
+            workflow_id: attribution.workflow_id.as_deref(),
+            provider,
+            model,
+        }
+    }
+
+    /// The budgets that count a call, with the limit in force for its tenant, sorted by index.
+    ///
+    /// A budget whose limit does not resolve (no plan, no revenue) does not count the call. An exception can raise a
+    /// limit and never lowers it.
+    pub fn counted(&self, call: &CallFacts<'_>) -> CountedBudgets {
+        let dimensions = self.dimensions(call.tenant, call.attribution, call.provider, call.model);
+        let mut counted = CountedBudgets::new();
+        for budget in 0..self.budgets.len() {
+            if !self.counts(budget, &dimensions) {
+                continue;
+            }
+            if let Some(limit) = self.limit(budget, call.tenant, call.now) {
+                counted.push(Counted { budget, limit });
+            }
+        }
+        counted
+    }
+
+    /// Whether a budget's `match` fits, and it is not per workflow without one.
+    pub fn counts(&self, budget: usize, dimensions: &Dimensions<'_>) -> bool {
+        let Some(budget) = self.budgets.get(budget) else { return false };
+        let unbound = budget.per.contains(&Dimension::WorkflowId) && dimensions.workflow_id.is_none();
+        !unbound && budget.matcher.fits(dimensions)
+    }
+
+    /// The limit of a budget for a tenant, exceptions included, in the budget's unit.
+    pub fn limit(&self, budget: usize, tenant: &Tenant, now: Timestamp) -> Option<i64> {
+        let own = match self.budgets.get(budget)?.limit {
+            Limit::Own(amount) => amount.of(tenant.revenue)?,
+            Limit::Plan => self.plan(tenant)?.llm_budget?.of(tenant.revenue)?,
+        };
+        let raised = self.exceptions_of(tenant, now).filter(|exception| exception.budget == Some(budget));
+        let raised = raised.filter_map(|exception| exception.limit?.of(tenant.revenue)).max();
+        Some(raised.map_or(own, |raised| raised.max(own)))
+    }
+
+    /// The exceptions for a tenant that are active now.
+    pub fn exceptions_of<'a>(&'a self, tenant: &'a Tenant, now: Timestamp) -> impl Iterator<Item = &'a Exception> {
+        self.exceptions
+            .iter()
+            .filter(move |exception| *exception.tenant == *tenant.id.as_str() && now < exception.until)
+    }
+
+    /// The name of a call's counter: the values of `per`, joined by [`KEY_SEPARATOR`]; empty for a shared counter.
+    /// `None` when the budget is per workflow and the call belongs to none.
+    pub fn counter_key(&self, budget: usize, dimensions: &Dimensions<'_>) -> Option<String> {
+        let per = &self.budgets.get(budget)?.per;
+        if per.contains(&Dimension::WorkflowId) && dimensions.workflow_id.is_none() {
+            return None;
+        }
+        let mut key = String::new();
+        for (at, dimension) in per.iter().enumerate() {
+            if at > 0 {
+                key.push(KEY_SEPARATOR);
+            }
+            key.push_str(dimension.of(dimensions));
+        }
+        Some(key)
+    }
+
+    /// The window of a budget that holds `now`.
+    pub fn window(&self, budget: usize, now: Timestamp) -> Window {
+        match self.budgets.get(budget).map(|budget| budget.span) {
+            Some(Span::Calendar(period)) => calendar_window(period, &self.zone, now),
+            Some(Span::Rolling(_) | Span::Workflow) | None => Window::EVER,
+        }
+    }
+
+    /// Who is told when a budget reaches a step.
+    pub fn notify_targets(&self, budget: usize, step: Step) -> &[NotifyTarget] {
+        let rung = self.budgets.get(budget).and_then(|budget| budget.ladder.rung(step));
+        rung.map_or(&[], |rung| &rung.notify)
+    }
+
+    /// What a step of a budget does, in words: `cap 600 output tokens; 20 requests/min on non_critical`.
+    pub fn describe(&self, budget: usize, step: Step) -> String {
+        let rung = self.budgets.get(budget).and_then(|budget| budget.ladder.rung(step));
+        rung.map(describe::rung).unwrap_or_default()
+    }
+
+    /// The steps of a budget that are not reached yet, with their threshold and what they do, mildest first.
+    pub fn next_steps(&self, budget: usize, reached: StepSet) -> Vec<(Step, String, String)> {
+        let Some(budget) = self.budgets.get(budget) else { return Vec::new() };
+        let ahead = budget.ladder.rungs.iter().filter(|rung| !reached.contains(rung.step));
+        ahead.map(|rung| (rung.step, rung.at.to_string(), describe::rung(rung))).collect()
+    }
+
+    /// The budget of that name.
+    pub fn budget_named(&self, name: &str) -> Option<usize> {
+        self.budgets.binary_search_by(|budget| (*budget.name).cmp(name)).ok()
+    }
+}
+
+/// How each counted budget stands, without a call to judge.
+pub fn states(
+    policy: &Policy,
+    standings: &[crate::domain::standing::Standing],
+    now: Timestamp,
+) -> smallvec::SmallVec<[BudgetState; 8]> {
+    standings.iter().map(|standing| budget_state(policy, standing, now)).collect()
+}

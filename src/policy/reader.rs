@@ -142,7 +142,9 @@ pub fn expect_integer(node: &Node, what: &str, problems: &mut Problems) -> Optio
     let text = expect_str(node, what, problems)?;
     let number = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     if number.is_none() {
-        problems.push(Diagnostic::error("E112", format!("{what} must be a whole number")).at(&node.place, "not a whole number"));
+        problems.push(
+            Diagnostic::error("E112", format!("{what} must be a whole number")).at(&node.place, "not a whole number"),
+        );
     }
     number
 }
@@ -169,7 +171,9 @@ fn wrong_kind<T>(node: &Node, what: &str, wanted: &str, problems: &mut Problems)
         Kind::List(_) => "a list",
         Kind::Map(_) => "keys with values",
     };
-    problems.push(Diagnostic::error("E106", format!("{what} must be {wanted}")).at(&node.place, format!("this is {found}")));
+    problems.push(
+        Diagnostic::error("E106", format!("{what} must be {wanted}")).at(&node.place, format!("this is {found}")),
+    );
     None
 }
 

@@ -268,7 +268,8 @@ impl<'t> Builder<'t> {
             return;
         }
         if let Some((first, _)) = entries.iter().find(|(other, _)| other.text == key.text) {
-            let fault = Diagnostic::error("E103", format!("`{}` is given twice", key.text)).at(&key.place, "again here");
+            let fault =
+                Diagnostic::error("E103", format!("`{}` is given twice", key.text)).at(&key.place, "again here");
             self.diagnostics.push(fault.see(&first.place, "first given here").help("keep one of the two"));
             return;
         }
@@ -300,11 +301,21 @@ impl<'t> Builder<'t> {
         let line = usize::try_from(place.line.saturating_sub(1)).unwrap_or(0);
         let column = usize::try_from(place.column.saturating_sub(1)).unwrap_or(0);
         let length = usize::try_from(place.length).unwrap_or(0);
-        self.text.lines().nth(line).unwrap_or("").chars().skip(column).take(length).collect::<String>().trim().to_owned()
+        self.text
+            .lines()
+            .nth(line)
+            .unwrap_or("")
+            .chars()
+            .skip(column)
+            .take(length)
+            .collect::<String>()
+            .trim()
+            .to_owned()
     }
 
     fn place(&self, start: Marker, end: Marker) -> Place {
-        let rest = self.lines.get(start.line().saturating_sub(1)).map_or(0, |length| length.saturating_sub(start.col()));
+        let rest =
+            self.lines.get(start.line().saturating_sub(1)).map_or(0, |length| length.saturating_sub(start.col()));
         let length = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { rest };
         Place {
             file: Arc::clone(&self.name),
@@ -318,7 +329,9 @@ impl<'t> Builder<'t> {
         let place = self.place(*fault.marker(), *fault.marker());
         let diagnostic = Diagnostic::error("E101", format!("not valid YAML: {}", fault.info())).at(&place, "");
         match fault.kind() {
-            ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => diagnostic.help("indent with spaces, not tabs"),
+            ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => {
+                diagnostic.help("indent with spaces, not tabs")
+            }
             _ => diagnostic,
         }
     }
@@ -362,7 +375,8 @@ fn scalar(text: &str, style: ScalarStyle, place: Place, end_line: u32) -> Node {
 fn first_entry(entries: &[(Key, Node)]) -> Option<Place> {
     let (key, value) = entries.first()?;
     let mut place = key.place.clone();
-    if matches!(value.kind, Kind::Scalar { .. }) && value.place.line == place.line && value.place.column > place.column {
+    if matches!(value.kind, Kind::Scalar { .. }) && value.place.line == place.line && value.place.column > place.column
+    {
         place.length = value.place.column + value.place.length - place.column;
     }
     Some(place)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use plimsoll::directory::{Directory, KnownNames};
 use plimsoll::diagnostic::Source;
+use plimsoll::directory::{Directory, KnownNames};
 use plimsoll::domain::attribution::{Attribution, DataMode};
 use plimsoll::domain::clock::Timestamp;
 use plimsoll::domain::standing::{Standing, Standings};
@@ -145,7 +145,10 @@ fn a_feature_quota_blocks_and_names_its_ceiling() {
 
 #[test]
 fn a_segment_acts_always_and_another_one_never() {
-    assert_eq!(short(&decide("soylent", "support.reply", 0, None)), "- by=segment.high_volume_low_risk cap=500 route=gpt-4o-mini");
+    assert_eq!(
+        short(&decide("soylent", "support.reply", 0, None)),
+        "- by=segment.high_volume_low_risk cap=500 route=gpt-4o-mini"
+    );
     let opened = Some(at("2026-11-01T12:00:00Z"));
     assert_eq!(short(&decide("acme-corp", "digest.weekly", 300, opened)), "contain cap=600");
     assert!(decide("acme-corp", "digest.weekly", 300, opened).ceilings.is_empty(), "outside the promise");
@@ -271,7 +274,8 @@ fn a_forecast_waits_for_a_fifth_of_the_window() {
     let forecast = |moment: &str, used| {
         let now = at(moment);
         let window = policy.window(month, now);
-        let standing = Standing { budget: month, limit: 100 * DOLLAR, used: used * DOLLAR, window, decide_opened: None };
+        let standing =
+            Standing { budget: month, limit: 100 * DOLLAR, used: used * DOLLAR, window, decide_opened: None };
         plimsoll::policy::reached(&policy, month, &standing, now).contains(Step::SpendAlert)
     };
     assert!(!forecast("2026-11-04T00:00:00Z", 60), "too early to tell");

@@ -86,7 +86,8 @@ impl Shot {
 
     fn standings(&self, policy: &Policy, facts: &CallFacts<'_>, used: &[i64]) -> Standings {
         let day = 86_400_000_000;
-        let opened = self.opened.map(|days| plimsoll::domain::clock::Timestamp::from_micros(now().micros() - days * day));
+        let opened =
+            self.opened.map(|days| plimsoll::domain::clock::Timestamp::from_micros(now().micros() - days * day));
         let counted = policy.counted(facts);
         let standing = |counted: &plimsoll::domain::standing::Counted| Standing {
             budget: counted.budget,
@@ -109,7 +110,8 @@ fn at_least_as_strict(harsh: &Actions, mild: &Actions) -> bool {
         let rate = actions.throttle.as_ref()?;
         Some(i64::from(rate.requests) * 1_000_000 / rate.per.nominal_seconds())
     };
-    let lower = |harsh: Option<i64>, mild: Option<i64>| mild.is_none_or(|mild| harsh.is_some_and(|harsh| harsh <= mild));
+    let lower =
+        |harsh: Option<i64>, mild: Option<i64>| mild.is_none_or(|mild| harsh.is_some_and(|harsh| harsh <= mild));
     let cap = |actions: &Actions| actions.cap.map(|cap| i64::try_from(cap).unwrap_or(i64::MAX));
     (harsh.cap_kept_thinking || lower(cap(harsh), cap(mild)))
         && lower(rate(harsh), rate(mild))

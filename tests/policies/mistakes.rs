@@ -102,7 +102,8 @@ fn broken_yaml_is_placed() {
 
 #[test]
 fn files_of_a_directory_are_merged_and_may_not_define_a_name_twice() {
-    let main = Source::new("main.yaml", "version: 1\nmode: enforce\nbudgets:\n  a: { limit: $1/day, escalation: stop }\n");
+    let main =
+        Source::new("main.yaml", "version: 1\nmode: enforce\nbudgets:\n  a: { limit: $1/day, escalation: stop }\n");
     let steps = Source::new("steps.yaml", "escalations:\n  stop: { contain: { at: 100%, block: all } }\n");
     let compiled = compile_all(&[main.clone(), steps.clone()]);
     assert!(compiled.diagnostics.is_empty());
@@ -131,7 +132,14 @@ fn what_is_not_acted_on_is_named() {
     let names = super::policy(REALISTIC).not_in_force();
     assert_eq!(
         names,
-        ["alerts.concentration", "alerts.cost_drift", "alerts.negative_margin", "alerts.retry_storm", "margin.infra_estimate", "margin.review"]
+        [
+            "alerts.concentration",
+            "alerts.cost_drift",
+            "alerts.negative_margin",
+            "alerts.retry_storm",
+            "margin.infra_estimate",
+            "margin.review"
+        ]
     );
     assert!(super::policy(MINIMAL).not_in_force().is_empty());
 }

@@ -93,7 +93,8 @@ fn rung(
         let fault = Diagnostic::error("E141", format!("{what} does nothing")).at(&node.place, "");
         problems.push(fault.help("add `notify: [account_owner]` or an action, or delete the step"));
     }
-    let rung = Rung { step, at: Threshold { forecast, share }, notify, remedies, ask, status: status.unwrap_or(429), message };
+    let rung =
+        Rung { step, at: Threshold { forecast, share }, notify, remedies, ask, status: status.unwrap_or(429), message };
     Some((rung, at_node.place.clone()))
 }
 
@@ -111,7 +112,9 @@ fn target(node: &Node, ground: &Ground<'_, '_>, problems: &mut Problems) -> Opti
     let defined = &ground.surroundings.notify_targets;
     if name != "log" && name != "default" && !defined.iter().any(|target| target == name) {
         let fault = Diagnostic::warning("W133", format!("notify target `{name}` is not defined")).at(&node.place, "");
-        problems.push(fault.help(format!("add `\"{name}\": {{ webhook: \"https://…\" }}` under `notify:` in plimsoll.yaml")));
+        problems.push(
+            fault.help(format!("add `\"{name}\": {{ webhook: \"https://…\" }}` under `notify:` in plimsoll.yaml")),
+        );
     }
     Some(NotifyTarget::Named(Arc::from(name)))
 }
@@ -187,12 +190,7 @@ fn status(node: &Node, problems: &mut Problems) -> Option<u16> {
 }
 
 /// The question of `decide`. Without `ask` the step is like any other.
-fn ask(
-    fields: &mut Fields<'_>,
-    remedies: &Remedies,
-    ground: &Ground<'_, '_>,
-    problems: &mut Problems,
-) -> Option<Ask> {
+fn ask(fields: &mut Fields<'_>, remedies: &Remedies, ground: &Ground<'_, '_>, problems: &mut Problems) -> Option<Ask> {
     let whom = fields.take("ask");
     let choices = fields.value("choices").map(|node| choices(node, problems)).unwrap_or_default();
     let within = fields.take("within");

@@ -206,14 +206,16 @@ fn compare(
 ) {
     let (Some(from), Some(to)) = (from, to) else {
         let unpriced = if from.is_none() { (&key.place, key.text.as_str()) } else { (&node.place, target) };
-        let fault = Diagnostic::warning("W152", format!("`{}` has no price, so this route cannot be compared", unpriced.1));
+        let fault =
+            Diagnostic::warning("W152", format!("`{}` has no price, so this route cannot be compared", unpriced.1));
         problems.push(fault.at(unpriced.0, "not in the price table").help("add the model to `prices:`"));
         return;
     };
     if from.provider.is_some() && to.provider.is_some() && from.provider != to.provider {
         let names = (from.provider.as_deref().unwrap_or(""), to.provider.as_deref().unwrap_or(""));
         let fault = Diagnostic::error("E153", format!("route `{}` leads to another provider", check.route));
-        let fault = fault.at(&node.place, format!("served by {}", names.1)).see(&key.place, format!("served by {}", names.0));
+        let fault =
+            fault.at(&node.place, format!("served by {}", names.1)).see(&key.place, format!("served by {}", names.0));
         problems.push(fault.help(format!("choose a model of {}", names.0)));
         return;
     }

@@ -1,0 +1,127 @@
+//! One tenant as one core sees it: the directory's facts and the handles to its counters, resolved once per policy
+//! revision, so that a call reaches its atomics without a shared map.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dashmap::DashMap;
+
+use crate::control::Snapshot;
+use crate::domain::standing::Dimensions;
+use crate::domain::tenant::{Tenant, TenantId};
+use crate::meter::Meter;
+use crate::meter::counter::Counter;
+use crate::policy::budget::{Budget, Dimension};
+use crate::telemetry::{Metrics, Traffic};
+
+/// Tenants that one core remembers; beyond that it forgets all and resolves anew.
+const REMEMBERED: usize = 100_000;
+/// Counters with further dimensions (users, workflows) that one account remembers.
+const REMEMBERED_KEYS: usize = 1_024;
+
+/// Whether one tenant meets only one counter of the budget, whatever its calls say.
+fn is_tenants_at_most(budget: &Budget) -> bool {
+    matches!(budget.per.as_slice(), [] | [Dimension::TenantId])
+}
+
+/// A tenant's calls in flight, shared by all cores.
+pub(super) type InFlight = DashMap<TenantId, Arc<AtomicU32>>;
+
+/// A tenant under one policy revision, on one core.
+pub(super) struct Account {
+    pub(super) tenant: Arc<Tenant>,
+    in_flight: Arc<AtomicU32>,
+    direct: Vec<OnceCell<Arc<Counter>>>,
+    keyed: RefCell<HashMap<(usize, String), Arc<Counter>>>,
+    traffic: RefCell<Vec<(Arc<str>, Arc<Traffic>)>>,
+}
+
+/// The accounts of one core.
+#[derive(Default)]
+pub(super) struct Accounts {
+    revision: u64,
+    by_tenant: HashMap<TenantId, Rc<Account>>,
+}
+
+impl Accounts {
+    /// The account of `tenant` under `snapshot`.
+    pub(super) fn account(&mut self, tenant: &TenantId, snapshot: &Snapshot, in_flight: &InFlight) -> Rc<Account> {
+        if self.revision != snapshot.number || self.by_tenant.len() > REMEMBERED {
+            self.by_tenant.clear();
+            self.revision = snapshot.number;
+        }
+        if let Some(account) = self.by_tenant.get(tenant) {
+            return Rc::clone(account);
+        }
+        let facts = snapshot.directory.tenant(tenant.as_str()).cloned();
+        let account = Rc::new(Account {
+            tenant: facts.unwrap_or_else(|| Arc::new(Tenant::unknown(tenant.clone()))),
+            in_flight: Arc::clone(&in_flight.entry(tenant.clone()).or_default()),
+            direct: (0..snapshot.policy.budgets.len()).map(|_| OnceCell::new()).collect(),
+            keyed: RefCell::default(),
+            traffic: RefCell::default(),
+        });
+        self.by_tenant.insert(tenant.clone(), Rc::clone(&account));
+        account
+    }
+}
+
+impl Account {
+    /// The counter of a budget for a call of these dimensions. `None`: the budget has no counter for it.
+    pub(super) fn counter(
+        &self,
+        budget: usize,
+        dimensions: &Dimensions<'_>,
+        snapshot: &Snapshot,
+        meter: &Meter,
+    ) -> Option<Arc<Counter>> {
+        let policy = &snapshot.policy;
+        let identity = &policy.budgets.get(budget)?.identity;
+        if is_tenants_at_most(&policy.budgets[budget]) {
+            let slot = self.direct.get(budget)?;
+            if let Some(counter) = slot.get() {
+                return Some(Arc::clone(counter));
+            }
+            let counter = meter.counter(identity, &policy.counter_key(budget, dimensions)?);
+            return Some(Arc::clone(slot.get_or_init(|| counter)));
+        }
+        let key = (budget, policy.counter_key(budget, dimensions)?);
+        let mut keyed = self.keyed.borrow_mut();
+        if keyed.len() > REMEMBERED_KEYS {
+            keyed.clear();
+        }
+        let counter = keyed.entry(key).or_insert_with_key(|(_, key)| meter.counter(identity, key));
+        Some(Arc::clone(counter))
+    }
+
+    /// The tenant's counters for Prometheus.
+    pub(super) fn traffic(&self, provider: &Arc<str>, metrics: &Metrics) -> Arc<Traffic> {
+        let mut known = self.traffic.borrow_mut();
+        if let Some((_, traffic)) = known.iter().find(|(name, _)| Arc::ptr_eq(name, provider)) {
+            return Arc::clone(traffic);
+        }
+        let traffic = metrics.traffic(self.tenant.id.as_str(), provider);
+        known.push((Arc::clone(provider), Arc::clone(&traffic)));
+        traffic
+    }
+
+    /// Takes one of the tenant's places for calls in flight.
+    pub(super) fn enter(&self, limit: u32) -> Option<Place> {
+        let taken = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(&self.in_flight));
+        (taken < limit).then_some(place)
+    }
+}
+
+/// A tenant's place among its calls in flight; given back on drop.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicU32>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

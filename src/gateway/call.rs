@@ -1,0 +1,75 @@
+//! One call on its way up: what is known of it before the policy is asked.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::control::Snapshot;
+use crate::domain::attribution::Attribution;
+use crate::domain::clock::Timestamp;
+use crate::domain::price::PriceRow;
+use crate::domain::standing::Dimensions;
+use crate::policy::CallFacts;
+use crate::wire::{Operation, Peek};
+
+use super::account::{Account, Place};
+use super::upstream::Provider;
+
+/// A call whose caller is known. It keeps the snapshot that it began with to its end.
+pub(super) struct Call {
+    pub(super) id: Arc<str>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) account: Rc<Account>,
+    pub(super) attribution: Arc<Attribution>,
+    pub(super) key_name: Option<Arc<str>>,
+    pub(super) provider: Arc<Provider>,
+    pub(super) operation: Operation,
+    /// The path below the provider.
+    pub(super) path: Arc<str>,
+    pub(super) model: Option<Arc<str>>,
+    pub(super) arrived: Instant,
+    pub(super) now: Timestamp,
+    /// Held to the end of the answer.
+    pub(super) _place: Place,
+}
+
+impl Call {
+    /// The call as the policy judges it.
+    pub(super) fn facts<'a>(&'a self, peek: &Peek<'_>) -> CallFacts<'a> {
+        CallFacts {
+            now: self.now,
+            tenant: &self.account.tenant,
+            attribution: &self.attribution,
+            provider: &self.provider.name,
+            model: self.model.as_deref().unwrap_or_default(),
+            cap: peek.cap,
+            thinking_budget: peek.thinking_budget,
+            reasoning: self.price().is_some_and(|price| price.reasoning),
+        }
+    }
+
+    /// The price of the model that was asked for.
+    pub(super) fn price(&self) -> Option<&Arc<PriceRow>> {
+        let model = self.model.as_deref()?;
+        self.snapshot.prices.find(&self.provider.name, self.provider.family.as_str(), model)
+    }
+
+    /// The call's dimensions, as budgets match and count by them.
+    pub(super) fn dimensions(&self) -> Dimensions<'_> {
+        let model = self.model.as_deref().unwrap_or_default();
+        self.snapshot.policy.dimensions(&self.account.tenant, &self.attribution, &self.provider.name, model)
+    }
+
+    /// The dialect's name, or `other` for what is not an inference path.
+    pub(super) fn dialect_name(&self) -> &'static str {
+        match self.operation {
+            Operation::Known(dialect) => dialect.name(),
+            Operation::Free | Operation::Unmetered => "other",
+        }
+    }
+
+    /// Whether an answer to this call can cost money that we can count.
+    pub(super) fn bills(&self) -> bool {
+        matches!(self.operation, Operation::Known(dialect) if dialect.bills())
+    }
+}

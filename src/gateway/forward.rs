@@ -1,0 +1,162 @@
+//! The request goes out and the head of the answer comes back; from there the tap has it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Request, Response, header};
+use hyper::body::{Body, Incoming};
+use tokio_util::task::TaskTracker;
+
+use crate::ledger::entry::Ending;
+use crate::wire::coding::{Coding, Decoder};
+use crate::wire::filter::UsageChunkFilter;
+use crate::wire::tap::Tap;
+use crate::wire::{Framing, Operation};
+
+use super::parts::Parts;
+use super::pool::{ExchangeError, Link, Pool};
+use super::refuse::Refused;
+use super::reply;
+use super::rewrite::strip_answer;
+use super::settle::Attempt;
+use super::tap::{Answer, Reading, Tapped};
+
+/// A forwarding that goes on without its client: a request that has left is answered, read and settled whether or not
+/// anybody still listens.
+pub(super) struct Detached {
+    forwarding: Option<Pin<Box<dyn Future<Output = Outcome>>>>,
+    tasks: TaskTracker,
+}
+
+type Outcome = Result<Response<Answer>, Refused>;
+
+impl Detached {
+    pub(super) fn new(tasks: TaskTracker, forwarding: impl Future<Output = Outcome> + 'static) -> Self {
+        Self { forwarding: Some(Box::pin(forwarding)), tasks }
+    }
+}
+
+impl Future for Detached {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(forwarding) = &mut self.forwarding else { return Poll::Pending };
+        let outcome = std::task::ready!(forwarding.as_mut().poll(cx));
+        self.forwarding = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if let Some(forwarding) = self.forwarding.take() {
+            self.tasks.spawn_local(async move { drop(forwarding.await) });
+        }
+    }
+}
+
+/// Sends an attempt and answers with the provider's head and a tapped body.
+pub(super) async fn forward(
+    mut attempt: Attempt,
+    request: Request<Parts>,
+    framing: Framing,
+    filter: Option<UsageChunkFilter>,
+) -> Result<Response<Answer>, Refused> {
+    attempt.left = std::time::Instant::now();
+    attempt.overhead = attempt.call.arrived.elapsed();
+    let limit = attempt.worker.gateway.options.limits.first_byte_timeout;
+    let (response, link) = match tokio::time::timeout(limit, exchange(&attempt, request)).await {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(failed)) => return Err(fail(attempt, &failed)),
+        Err(_) => return Err(abandon(attempt, Refused::upstream_slow())),
+    };
+    attempt.first_byte = Some(attempt.left.elapsed());
+    attempt.status = response.status().as_u16();
+    let (mut head, incoming) = response.into_parts();
+    let reading = reading(&attempt, &mut head.headers, framing, filter);
+    strip_answer(&mut head.headers);
+    reply::timing(&mut head.headers, attempt.overhead, attempt.first_byte);
+    if incoming.is_end_stream() {
+        let worker = std::rc::Rc::clone(&attempt.worker);
+        let provider = std::sync::Arc::clone(&attempt.call.provider.name);
+        let mut link = Some(link);
+        std::future::poll_fn(|cx| {
+            if let Some(link) = link.take() {
+                worker.put_back(&provider, link, cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        let ending = if attempt.status >= 400 { Ending::ProviderError } else { Ending::Complete };
+        attempt.settle(None, 0, ending);
+        return Ok(Response::from_parts(head, Answer::Ours(None)));
+    }
+    let tapped = Tapped::new(incoming, link, reading, attempt);
+    Ok(Response::from_parts(head, Answer::Theirs(Box::new(tapped))))
+}
+
+/// How this answer is read. A filter works on plain bytes only.
+fn reading(attempt: &Attempt, headers: &mut HeaderMap, framing: Framing, filter: Option<UsageChunkFilter>) -> Reading {
+    let coding = match headers.get(header::CONTENT_ENCODING) {
+        None => Some(Coding::Identity),
+        Some(value) => value.to_str().ok().and_then(Coding::parse),
+    };
+    let tap = match (attempt.call.operation, coding) {
+        (Operation::Known(dialect), Some(_)) => Some(Tap::new(dialect, framing)),
+        _ => None,
+    };
+    let decoder = coding.filter(|coding| *coding != Coding::Identity).map(Decoder::new);
+    let filter = filter.filter(|_| coding == Some(Coding::Identity) && attempt.status < 400);
+    if filter.is_some() {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    Reading { tap, decoder, filter }
+}
+
+enum Failed {
+    Connect(std::io::Error),
+    Exchange(hyper::Error),
+}
+
+/// One exchange: over an idle link when there is one. A request is sent again only if nothing of it was written.
+async fn exchange(attempt: &Attempt, request: Request<Parts>) -> Result<(Response<Incoming>, Link), Failed> {
+    let worker = &attempt.worker;
+    let provider = &attempt.call.provider;
+    let pool = worker.pool(&provider.name);
+    let mut request = request;
+    while let Some(mut link) = Pool::take(&pool).await {
+        match link.exchange(request).await {
+            Ok(response) => return Ok((response, link)),
+            Err(ExchangeError { unsent: Some(again), .. }) => request = *again,
+            Err(ExchangeError { error, unsent: None }) => return Err(Failed::Exchange(error)),
+        }
+    }
+    let stream = provider.origin.connect(&worker.gateway.tls).await.map_err(Failed::Connect)?;
+    let mut link = Link::open(stream).await.map_err(Failed::Exchange)?;
+    match link.exchange(request).await {
+        Ok(response) => Ok((response, link)),
+        Err(failed) => Err(Failed::Exchange(failed.error)),
+    }
+}
+
+/// No answer came. Nothing was sent when the connection failed; otherwise the provider may have billed.
+fn fail(attempt: Attempt, failed: &Failed) -> Refused {
+    let provider = attempt.call.provider.name.clone();
+    match failed {
+        Failed::Connect(error) => {
+            let refused = Refused::upstream(format!("`{provider}` cannot be reached: {error}"));
+            attempt.void(refused.status);
+            refused
+        }
+        Failed::Exchange(error) => {
+            abandon(attempt, Refused::upstream(format!("`{provider}` broke the connection: {error}")))
+        }
+    }
+}
+
+fn abandon(mut attempt: Attempt, refused: Refused) -> Refused {
+    attempt.status = refused.status;
+    attempt.settle(None, 0, Ending::UpstreamFailed);
+    refused
+}

@@ -1,0 +1,67 @@
+//! The request's body, read whole: it must be judged before a byte of it leaves.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+/// After this long a body must keep a minimum rate.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The minimum rate after that, in bytes per second.
+const SLOWEST: u64 = 1_024;
+
+/// Why a body was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BadBody {
+    /// Larger than the limit, in bytes.
+    TooLarge(u64),
+    /// Slower than 1 KiB/s.
+    TooSlow,
+    /// The client's stream broke.
+    Broken,
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read(mut body: Incoming, headers: &HeaderMap, limit: u64) -> Result<Bytes, BadBody> {
+    let announced =
+        headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(BadBody::TooLarge(limit));
+    }
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let started = Instant::now();
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let mut length = 0_u64;
+    loop {
+        let due = PATIENCE + Duration::from_secs(length / SLOWEST + 1);
+        let frame = tokio::time::timeout(due.saturating_sub(started.elapsed()), body.frame());
+        let Some(frame) = frame.await.map_err(|_| BadBody::TooSlow)? else { break };
+        let Ok(data) = frame.map_err(|_| BadBody::Broken)?.into_data() else { continue };
+        length += data.len() as u64;
+        if length > limit {
+            return Err(BadBody::TooLarge(limit));
+        }
+        gather(&mut first, &mut rest, data, announced);
+    }
+    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
+}
+
+/// Keeps a body that comes in one piece as it is; joins it otherwise.
+fn gather(first: &mut Option<Bytes>, rest: &mut BytesMut, data: Bytes, announced: Option<u64>) {
+    match first {
+        None => *first = Some(data),
+        Some(head) => {
+            if rest.is_empty() {
+                let whole = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+                rest.reserve(whole.max(head.len() + data.len()));
+                rest.extend_from_slice(head);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The data plane's door: one listener and one single-threaded runtime per core, limits, and a drain that lets streams
+//! finish.
+//!
+//! Listeners share the port (`SO_REUSEPORT`), so a connection belongs to one core for life and nothing on its path is
+//! shared with another.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http::header::{CONNECTION, HeaderValue};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::guard::{Conduct, Deadlines, Guarded};
+use super::tap::Answer;
+use super::{Gateway, Worker};
+
+/// Requests after which a connection is closed, so that long-lived clients spread over cores and replicas.
+const REQUESTS_PER_CONNECTION: u32 = 10_000;
+/// And the age.
+const CONNECTION_AGE: Duration = Duration::from_hours(1);
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+const BACKLOG: i32 = 1_024;
+
+/// The data plane while it runs.
+pub struct Running {
+    address: SocketAddr,
+    stop: watch::Sender<Option<Duration>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts nothing more, lets calls in flight finish for at most `grace`, and returns when every core has stopped.
+    pub fn stop(self, grace: Duration) {
+        let _ = self.stop.send(Some(grace));
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Opens the data plane on `cores` threads.
+pub fn start(
+    gateway: &Arc<Gateway>,
+    listen: SocketAddr,
+    tls: Option<&TlsAcceptor>,
+    cores: usize,
+) -> io::Result<Running> {
+    let first = bind(listen)?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..cores.max(1) {
+        sockets.push(bind(address)?);
+    }
+    let (stop, stopped) = watch::channel(None);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let mut threads = Vec::with_capacity(sockets.len());
+    for (core, socket) in sockets.into_iter().enumerate() {
+        let door = Door {
+            gateway: Arc::clone(gateway),
+            tls: tls.cloned(),
+            connections: Arc::clone(&connections),
+            stopped: stopped.clone(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let name = format!("plimsoll-{core}");
+        threads.push(std::thread::Builder::new().name(name).spawn(move || {
+            LocalSet::new().block_on(&runtime, door.run(socket));
+        })?);
+    }
+    Ok(Running { address, stop, threads })
+}
+
+fn bind(listen: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+struct Door {
+    gateway: Arc<Gateway>,
+    tls: Option<TlsAcceptor>,
+    connections: Arc<AtomicUsize>,
+    stopped: watch::Receiver<Option<Duration>>,
+}
+
+impl Door {
+    async fn run(self, socket: std::net::TcpListener) {
+        let worker = Worker::new(Arc::clone(&self.gateway));
+        let graceful = Rc::new(GracefulShutdown::new());
+        let Ok(listener) = TcpListener::from_std(socket) else { return };
+        let grace = self.accept_until_stopped(&listener, &worker, &graceful).await;
+        drop(listener);
+        let Ok(graceful) = Rc::try_unwrap(graceful) else { return };
+        worker.tasks.close();
+        let finished = async {
+            graceful.shutdown().await;
+            worker.tasks.wait().await;
+        };
+        if tokio::time::timeout(grace, finished).await.is_err() {
+            tracing::warn!("calls were still in flight when the grace period ended");
+        }
+    }
+
+    async fn accept_until_stopped(
+        &self,
+        listener: &TcpListener,
+        worker: &Rc<Worker>,
+        graceful: &Rc<GracefulShutdown>,
+    ) -> Duration {
+        let mut stopped = self.stopped.clone();
+        loop {
+            tokio::select! {
+                _ = stopped.changed() => {
+                    return (*stopped.borrow()).unwrap_or_default();
+                }
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, peer)) => self.admit(tcp, peer, worker, graceful),
+                    // Out of descriptors or memory: wait for some to come back rather than spin.
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+            }
+        }
+    }
+
+    fn admit(&self, tcp: TcpStream, peer: SocketAddr, worker: &Rc<Worker>, graceful: &GracefulShutdown) {
+        let seat = Seat::take(&self.connections);
+        if seat.taken > self.gateway.options.limits.connections || tcp.set_nodelay(true).is_err() {
+            return;
+        }
+        let client = Client { worker: Rc::clone(worker), peer, seat };
+        let watcher = graceful.watcher();
+        match self.tls.clone() {
+            None => {
+                worker.tasks.spawn_local(client.serve(tcp, watcher));
+            }
+            Some(acceptor) => {
+                worker.tasks.spawn_local(async move {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(tcp)).await {
+                        client.serve(stream, watcher).await;
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// One of the connections that may exist at once.
+struct Seat {
+    connections: Arc<AtomicUsize>,
+    taken: usize,
+}
+
+impl Seat {
+    fn take(connections: &Arc<AtomicUsize>) -> Self {
+        Self { connections: Arc::clone(connections), taken: connections.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One client's connection.
+struct Client {
+    worker: Rc<Worker>,
+    peer: SocketAddr,
+    seat: Seat,
+}
+
+impl Client {
+    async fn serve<S>(self, stream: S, watcher: hyper_util::server::graceful::Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let Self { worker, peer, seat } = self;
+        let limits = &worker.gateway.options.limits;
+        let deadlines = Deadlines { head: limits.header_timeout, idle: limits.idle_timeout };
+        let conduct = Conduct::new();
+        let stream = TokioIo::new(Guarded::new(stream, conduct.clone(), deadlines));
+        let opened = Instant::now();
+        let service = service_fn(move |request| {
+            let (worker, conduct) = (Rc::clone(&worker), conduct.clone());
+            async move {
+                let http1 = request.version() < http::Version::HTTP_2;
+                let served = conduct.begin();
+                let mut response = worker.serve(request, peer.ip()).await;
+                if http1 {
+                    finish(
+                        &mut response,
+                        &conduct,
+                        served > REQUESTS_PER_CONNECTION || opened.elapsed() > CONNECTION_AGE,
+                    );
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        });
+        let builder = protocol();
+        let connection = builder.serve_connection(stream, service);
+        // A broken connection is the client's affair: its calls have been settled where they ended.
+        let _ = watcher.watch(connection).await;
+        drop(seat);
+    }
+}
+
+/// Tells the connection when this answer is over, and closes it gracefully when it has served enough.
+fn finish(response: &mut http::Response<Answer>, conduct: &Conduct, enough: bool) {
+    if enough {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    match response.body_mut() {
+        Answer::Theirs(tapped) => tapped.conduct = Some(conduct.clone()),
+        Answer::Ours(_) => conduct.end(),
+    }
+}
+
+/// HTTP/1.1 and HTTP/2 with every limit set on purpose.
+fn protocol() -> auto::Builder<OnThisCore> {
+    let mut builder = auto::Builder::new(OnThisCore);
+    // `Guarded` keeps the head's deadline: hyper's counts idle time too.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(64).max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .max_header_list_size(16 * 1024)
+        .max_send_buf_size(64 * 1024)
+        .initial_stream_window_size(128 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+/// Runs HTTP/2 streams where their connection lives.
+#[derive(Debug, Clone, Copy)]
+struct OnThisCore;
+
+impl<F> hyper::rt::Executor<F> for OnThisCore
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        // Owned by the connection: hyper cancels it when the connection ends.
+        drop(tokio::task::spawn_local(async move {
+            future.await;
+        }));
+    }
+}

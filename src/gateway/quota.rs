@@ -1,0 +1,110 @@
+//! The tenant's own window, on the data plane under its own key: how much is included, how much is used, when it resets; and
+//! what became of one of its requests. Percentages, not dollars.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response};
+use serde_json::{Value, json};
+
+use crate::domain::standing::Standing;
+use crate::domain::tenant::Tenant;
+use crate::domain::window::rfc3339;
+use crate::policy::budget_state;
+
+use super::Worker;
+use super::identify::{RequestLine, identify};
+use super::refuse::Refused;
+use super::tap::Answer;
+
+const PREFIX: &str = "/plimsoll/v1/";
+
+/// Answers a path of ours; `None` for every other path.
+pub(super) async fn answer(
+    worker: &Worker,
+    head: &Parts,
+    peer: std::net::IpAddr,
+) -> Option<Result<Response<Answer>, Refused>> {
+    let path = head.uri.path().strip_prefix(PREFIX)?;
+    if head.method != Method::GET {
+        return Some(Err(Refused::not_found()));
+    }
+    let line = RequestLine { query: head.uri.query(), attributes: None, trusted: worker.trusts(peer) };
+    let options = &worker.gateway.options;
+    let caller = match identify(&options.keys, &options.attribution, &head.headers, &line) {
+        Ok(caller) => caller,
+        Err(stranger) => return Some(Err(Refused::stranger(stranger))),
+    };
+    let found = match path.strip_prefix("requests/") {
+        Some(id) => request(worker, caller.tenant.as_str(), id).await,
+        None if path == "quota" => Some(quota(worker, caller.tenant.as_str())),
+        None => None,
+    };
+    Some(found.map(|value| json_response(&value)).ok_or_else(Refused::not_found))
+}
+
+fn json_response(value: &Value) -> Response<Answer> {
+    let mut response = Response::new(Answer::ours(Bytes::from(value.to_string())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Every budget that has a counter for this tenant alone.
+fn quota(worker: &Worker, tenant_id: &str) -> Value {
+    let gateway = &worker.gateway;
+    let snapshot = gateway.control.load();
+    let policy = &snapshot.policy;
+    let now = gateway.clock.now();
+    let known = snapshot.directory.tenant(tenant_id).cloned();
+    let tenant = known.or_else(|| {
+        let id = crate::domain::tenant::TenantId::new(tenant_id).ok()?;
+        Some(std::sync::Arc::new(Tenant::unknown(id)))
+    });
+    let Some(tenant) = tenant else { return json!({ "tenantId": tenant_id, "budgets": [] }) };
+    let mut budgets = Vec::new();
+    for (at, budget) in policy.budgets.iter().enumerate() {
+        let own = budget.is_per_tenant() && budget.per.len() == 1 && policy.concerns(at, &tenant);
+        let Some(limit) = policy.limit(at, &tenant, now).filter(|_| own) else { continue };
+        let window = policy.window(at, now);
+        let counter = gateway.meter.find(&budget.identity, tenant_id).and_then(|counter| counter.present());
+        let counter = counter.filter(|counter| counter.window() == window);
+        let used = counter.map_or(0, |counter| counter.cell(budget.unit).used());
+        let state = budget_state(policy, &Standing { budget: at, limit, used, window, decide_opened: None }, now);
+        budgets.push(json!({
+            "budget": &*budget.name,
+            "state": state.state.as_str(),
+            "used_percent": state.used_percent,
+            "resets_at": rfc3339(window.end, &policy.zone),
+            "resets_in_seconds": window.end.since(now).as_secs(),
+        }));
+    }
+    json!({ "tenantId": tenant_id, "budgets": budgets, "upgrade_url": policy.upgrade_url(&tenant) })
+}
+
+/// One request of this tenant; another tenant's is as good as none.
+async fn request(worker: &Worker, tenant: &str, id: &str) -> Option<Value> {
+    let reader = worker.gateway.ledger.reader();
+    let id = id.to_owned();
+    let attempts = tokio::task::spawn_blocking(move || reader.request(&id)).await.ok()?.ok()?;
+    let rows: Vec<Value> = attempts
+        .iter()
+        .filter_map(|attempt| serde_json::to_value(attempt).ok())
+        .filter(|attempt| attempt["tenantId"] == tenant)
+        .map(|attempt| {
+            let public = [
+                "request_id",
+                "endpointTag",
+                "promptVersion",
+                "model_requested",
+                "model_served",
+                "status",
+                "decision",
+                "input_tokens",
+                "output_tokens",
+                "basis",
+            ];
+            Value::Object(public.iter().map(|key| ((*key).to_owned(), attempt[*key].clone())).collect())
+        })
+        .collect();
+    (!rows.is_empty()).then(|| json!({ "attempts": rows }))
+}

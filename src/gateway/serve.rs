@@ -1,0 +1,229 @@
+//! One request from its head to the head of its answer.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+
+use crate::domain::attribution::Attribution;
+use crate::domain::tenant::UNATTRIBUTED;
+use crate::ledger::Permit;
+use crate::meter::pace::{Rate, Wait};
+use crate::policy::decision::Decision;
+use crate::policy::plan::OnMissingTenant;
+use crate::wire::{Family, Framing, Operation, Peek, Target, operation};
+
+use super::admit::{self, Admission};
+use super::call::Call;
+use super::forward::{Detached, forward};
+use super::identify::{Caller, RequestLine, identify, warning_header};
+use super::refuse::Refused;
+use super::reply::{self, Done, Fields};
+use super::rewrite::{Source, outbound};
+use super::route::{Lost, Route, route};
+use super::settle::{Attempt, write_refusal};
+use super::tap::Answer;
+use super::upstream::Provider;
+use super::{Worker, asks_for_upgrade, intake, keys, quota};
+
+/// A request whose provider is known.
+struct Addressed {
+    provider: Arc<Provider>,
+    path: Arc<str>,
+    attributes: Option<String>,
+}
+
+impl Worker {
+    /// Answers one request. Every outcome is a response.
+    pub(super) async fn serve(self: &Rc<Self>, request: Request<Incoming>, peer: IpAddr) -> Response<Answer> {
+        let arrived = Instant::now();
+        let id: Arc<str> = Arc::from(keys::fresh_id("req_"));
+        let (head, body) = request.into_parts();
+        let asked = head.headers.clone();
+        let mut family = family_of(head.uri.path(), &asked);
+        let outcome = async {
+            if asks_for_upgrade(&head.headers) || head.method == Method::CONNECT {
+                return Err(Refused::upgrade());
+            }
+            if let Some(answer) = quota::answer(self, &head, peer).await {
+                return answer;
+            }
+            let addressed = self.address(head.uri.path(), &head.headers)?;
+            family = addressed.provider.family;
+            self.call(Rc::clone(self), Inbound { head, body, addressed, arrived, peer, id: Arc::clone(&id) }).await
+        }
+        .await;
+        outcome.unwrap_or_else(|refused| {
+            let mut response = refused.response(family, &id, &asked);
+            if let Ok(id) = HeaderValue::from_str(&id) {
+                response.headers_mut().insert("plimsoll-request-id", id);
+            }
+            response
+        })
+    }
+
+    fn address(&self, path: &str, headers: &HeaderMap) -> Result<Addressed, Refused> {
+        let providers = &self.gateway.options.providers;
+        let found = route(path, headers, |name| providers.contains_key(name));
+        let Route { attributes, provider, path } = found.map_err(|lost| match lost {
+            Lost::Ambiguous => Refused::ambiguous_path(),
+            Lost::UnknownProvider(name) => Refused::unknown_provider(name),
+        })?;
+        let provider = providers.get(provider).ok_or_else(|| Refused::unknown_provider(provider))?;
+        Ok(Addressed {
+            provider: Arc::clone(provider),
+            path: Arc::from(path),
+            attributes: attributes.map(str::to_owned),
+        })
+    }
+}
+
+/// A request on its way up.
+struct Inbound {
+    head: http::request::Parts,
+    body: Incoming,
+    addressed: Addressed,
+    arrived: Instant,
+    peer: IpAddr,
+    id: Arc<str>,
+}
+
+impl Inbound {
+    fn line(&self, trusted: bool) -> RequestLine<'_> {
+        RequestLine { query: self.head.uri.query(), attributes: self.addressed.attributes.as_deref(), trusted }
+    }
+}
+
+impl Worker {
+    /// The whole path: identify, take in, admit, rewrite, forward, tap.
+    async fn call(&self, this: Rc<Self>, inbound: Inbound) -> Result<Response<Answer>, Refused> {
+        let options = &self.gateway.options;
+        let line = inbound.line(self.trusts(inbound.peer));
+        let caller =
+            identify(&options.keys, &options.attribution, &inbound.head.headers, &line).map_err(Refused::stranger)?;
+        let snapshot = self.gateway.control.load();
+        if caller.tenant.as_str() == UNATTRIBUTED
+            && snapshot.policy.defaults.on_missing_tenant == OnMissingTenant::Reject
+        {
+            return Err(Refused::missing_tenant());
+        }
+        let account = self.accounts.borrow_mut().account(&caller.tenant, &snapshot, &self.gateway.in_flight);
+        let place = account.enter(options.limits.streams_per_tenant).ok_or_else(Refused::too_many_streams)?;
+        let Inbound { head, body, addressed, arrived, id, .. } = inbound;
+        let body = intake::read(body, &head.headers, options.limits.body).await.map_err(|bad| Refused::body(&bad))?;
+        let Caller { attribution, key_name, warnings, .. } = caller;
+        let target = Target { method: &head.method, path: &addressed.path, query: head.uri.query() };
+        let operation = operation(addressed.provider.family, &target);
+        let peek = peek(operation, &target, &head.headers, &body)?;
+        let call = Call {
+            id,
+            snapshot,
+            account,
+            attribution: Arc::<Attribution>::new(attribution),
+            key_name,
+            path: Arc::clone(&addressed.path),
+            provider: Arc::clone(&addressed.provider),
+            operation,
+            model: peek.model.as_deref().map(Arc::from),
+            arrived,
+            now: self.gateway.clock.now(),
+            _place: place,
+        };
+        let warning = warning_header(&warnings);
+        let mut marks = HeaderMap::new();
+        reply::identify(&mut marks, &call, warning.as_ref());
+        let mut response = match self.admit(&call, &peek) {
+            Err(refusal) => self.refuse(&call, *refusal, &head.headers),
+            Ok((admission, permit)) => {
+                let fields = Fields::of(&call, &admission);
+                reply::decided(&mut marks, &call, &admission, &fields);
+                let source = Source { head: &head, target, body: &body, peek: &peek };
+                let outbound = outbound(self, &source, &call, &admission)?;
+                let (family, id) = (call.provider.family, Arc::clone(&call.id));
+                let mut attempt = Attempt::new(&this, call, admission, permit, fields);
+                attempt.input_estimate = peek.input_estimate;
+                attempt.stream = peek.framing != Framing::Json;
+                let forwarding = forward(attempt, outbound.request, peek.framing, outbound.filter);
+                let answer = Detached::new(self.tasks.clone(), forwarding).await;
+                answer.unwrap_or_else(|refused| refused.response(family, &id, &head.headers))
+            }
+        };
+        response.headers_mut().extend(marks);
+        Ok(response)
+    }
+}
+
+/// Reads what the policy needs out of a request.
+fn peek<'a>(
+    operation: Operation,
+    target: &Target<'a>,
+    headers: &HeaderMap,
+    body: &'a Bytes,
+) -> Result<Peek<'a>, Refused> {
+    let Operation::Known(dialect) = operation else { return Ok(Peek::default()) };
+    if let Some(encoding) = headers.get(http::header::CONTENT_ENCODING).filter(|value| *value != "identity") {
+        return Err(Refused::encoded_body(&String::from_utf8_lossy(encoding.as_bytes())));
+    }
+    dialect.peek(target, body).map_err(|malformed| Refused::malformed(&malformed))
+}
+
+/// The error shape for a path before its provider is known.
+fn family_of(path: &str, headers: &HeaderMap) -> Family {
+    let first = path.trim_start_matches('/').split('/').find(|segment| !segment.starts_with('@')).unwrap_or_default();
+    match first {
+        "anthropic" => Family::Anthropic,
+        "gemini" | "v1beta" => Family::Gemini,
+        "v1" if path.contains("/v1/messages") || headers.contains_key("anthropic-version") => Family::Anthropic,
+        _ => Family::OpenAi,
+    }
+}
+
+/// A refusal with the decision that it came from.
+type Refusal = Box<(Refused, Decision, Option<&'static str>)>;
+
+impl Worker {
+    fn admit(&self, call: &Call, peek: &Peek<'_>) -> Result<(Admission, Permit), Refusal> {
+        let gateway = &self.gateway;
+        let mut admission = admit::admit(call, peek, gateway).map_err(|refused| {
+            let (refused, decision) = *refused;
+            Box::new((refused, decision, None))
+        })?;
+        if let Some(throttle) = &admission.decision.actions.throttle {
+            let tenant = call.account.tenant.id.as_str();
+            let rate = Rate { rule: &throttle.rule, requests: throttle.requests, per: throttle.per };
+            if let Err(Wait(wait)) = gateway.pace.check(tenant, rate, call.now) {
+                let refused = Refused::throttled(call, &throttle.rule, wait);
+                return Err(Box::new((refused, admission.decision.clone(), Some("refused"))));
+            }
+        }
+        match gateway.ledger.permit() {
+            Some(permit) => {
+                admission.reservation.admit(call.attribution.retry_count == 0);
+                Ok((admission, permit))
+            }
+            None => Err(Box::new((Refused::unavailable("the ledger's queue is full"), admission.decision, None))),
+        }
+    }
+
+    /// Writes a refusal down and puts it into the dialect's shape.
+    fn refuse(
+        &self,
+        call: &Call,
+        refusal: (Refused, Decision, Option<&'static str>),
+        asked: &HeaderMap,
+    ) -> Response<Answer> {
+        let (refused, decision, throttle) = refusal;
+        let policy = &call.snapshot.policy;
+        let decided = reply::decision_field(&decision.actions, policy, Done { clamp: None, throttle });
+        let would = reply::would_field(&decision, policy);
+        let mut response = refused.response(call.provider.family, &call.id, asked);
+        reply::refused(response.headers_mut(), call, &decided, &would);
+        reply::timing(response.headers_mut(), call.arrived.elapsed(), None);
+        write_refusal(self, call, Fields { decision: decided, would }, refused.status);
+        response
+    }
+}

@@ -1,0 +1,213 @@
+//! Usage becomes money, money settles the hold, and the attempt is written down: arithmetic and one send, nothing that
+//! waits or fails.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::money::Money;
+use crate::domain::price::PriceRow;
+use crate::domain::standing::{Amounts, Unit};
+use crate::domain::usage::{Basis, Usage};
+use crate::ledger::Permit;
+use crate::ledger::entry::{Ending, LedgerEntry};
+use crate::meter::reservation::Reservation;
+use crate::wire::Operation;
+use crate::wire::tap::Answer as Reading;
+
+use crate::telemetry::Finished;
+
+use super::admit::{Admission, Counting};
+use super::announce;
+use super::call::Call;
+use super::reply::Fields;
+use super::{Gateway, Worker};
+
+/// An attempt that has left, and all that is needed to close its books.
+pub(super) struct Attempt {
+    pub(super) worker: Rc<Worker>,
+    pub(super) call: Call,
+    pub(super) permit: Permit,
+    pub(super) reservation: Reservation,
+    pub(super) counted: Counting,
+    pub(super) price: Option<Arc<PriceRow>>,
+    pub(super) model_served: Option<Arc<str>>,
+    pub(super) fields: Fields,
+    pub(super) stream: bool,
+    pub(super) logical: bool,
+    /// Tokens that the input was estimated at, for answers without usage.
+    pub(super) input_estimate: u64,
+    pub(super) overhead: Duration,
+    pub(super) left: Instant,
+    pub(super) first_byte: Option<Duration>,
+    pub(super) status: u16,
+}
+
+/// What an answer cost.
+struct Bill {
+    usage: Usage,
+    basis: Basis,
+    cost: Option<Money>,
+    price_row: Option<Arc<str>>,
+}
+
+impl Attempt {
+    /// Books a call that was admitted and is about to leave.
+    pub(super) fn new(worker: &Rc<Worker>, call: Call, admission: Admission, permit: Permit, fields: Fields) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            permit,
+            reservation: admission.reservation,
+            counted: admission.counted,
+            price: admission.price,
+            model_served: admission.model_served,
+            fields,
+            stream: false,
+            logical: true,
+            input_estimate: 0,
+            overhead: call.arrived.elapsed(),
+            left: Instant::now(),
+            first_byte: None,
+            status: 0,
+            call,
+        }
+    }
+
+    /// Closes the books. `seen_output` is the output that passed, in bytes, for an answer that says nothing itself.
+    pub(super) fn settle(self, reading: Option<&Reading>, seen_output: u64, ending: Ending) {
+        let bill = self.bill(reading, seen_output, ending);
+        let mut amounts: Amounts = [0; 3];
+        amounts[Unit::Money.index()] = bill.cost.map_or(0, Money::nano);
+        amounts[Unit::Tokens.index()] = i64::try_from(bill.usage.total()).unwrap_or(i64::MAX);
+        let Self { worker, call, permit, reservation, counted, .. } = self;
+        reservation.settle(amounts);
+        let gateway = &worker.gateway;
+        measure(gateway, &call, self.status, &bill);
+        gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
+        announce::crossed(gateway, &call, &counted);
+        permit.send(LedgerEntry {
+            model_served: self.model_served,
+            model_answered: reading.and_then(|reading| reading.model.as_deref()).map(Arc::from),
+            stream: self.stream,
+            logical: self.logical,
+            status: self.status,
+            ending,
+            decision: Arc::from(self.fields.decision),
+            would: Arc::from(self.fields.would),
+            overhead_us: u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX),
+            first_byte_us: self.first_byte.map(|wait| u32::try_from(wait.as_micros()).unwrap_or(u32::MAX)),
+            ..entry(&call, bill)
+        });
+    }
+
+    /// Closes the books of an attempt of which nothing left: the hold is released, the row says so.
+    pub(super) fn void(mut self, status: u16) {
+        self.status = status;
+        self.settle(None, 0, Ending::ProviderError);
+    }
+
+    fn bill(&self, reading: Option<&Reading>, seen_output: u64, ending: Ending) -> Bill {
+        let free = |basis| Bill { usage: Usage::default(), basis, cost: Some(Money::ZERO), price_row: None };
+        match self.call.operation {
+            Operation::Free => return free(Basis::Unmetered),
+            Operation::Unmetered => return Bill { cost: None, ..free(Basis::Unmetered) },
+            Operation::Known(dialect) if !dialect.bills() => return free(Basis::Exact),
+            Operation::Known(_) => {}
+        }
+        let refused_upstream = ending == Ending::ProviderError;
+        let stated = reading.map(|reading| reading.usage).unwrap_or_default();
+        if refused_upstream && !stated.is_known() {
+            return free(Basis::Exact);
+        }
+        let whole = reading.is_some_and(|reading| reading.complete);
+        let (usage, basis) = match (stated.is_known(), whole) {
+            (true, true) => (stated, Basis::Exact),
+            (true, false) => (self.at_least(stated, seen_output), Basis::Partial),
+            (false, _) => (self.estimate(seen_output), Basis::Estimated),
+        };
+        let price = self.price_of(reading);
+        let cost = price.as_ref().and_then(|price| price.cost(&usage));
+        Bill { usage, basis, cost, price_row: price.map(|price| Arc::clone(&price.id)) }
+    }
+
+    /// Prices follow the model that answered; where its name is unknown, the one that was asked for.
+    fn price_of(&self, reading: Option<&Reading>) -> Option<Arc<PriceRow>> {
+        let provider = &self.call.provider;
+        let answered = reading
+            .and_then(|reading| reading.model.as_deref())
+            .and_then(|model| self.call.snapshot.prices.find(&provider.name, provider.family.as_str(), model).cloned());
+        answered.or_else(|| self.price.clone())
+    }
+
+    fn estimate(&self, seen_output: u64) -> Usage {
+        Usage { input: Some(self.input_estimate), output: Some(seen_output.div_ceil(4)), ..Usage::default() }
+    }
+
+    /// The usage of a cut stream: what was stated, and not less output than was seen.
+    fn at_least(&self, stated: Usage, seen_output: u64) -> Usage {
+        Usage {
+            input: stated.input.or(Some(self.input_estimate)),
+            output: Some(stated.output.unwrap_or(0).max(seen_output.div_ceil(4))),
+            ..stated
+        }
+    }
+}
+
+fn measure(gateway: &Gateway, call: &Call, status: u16, bill: &Bill) {
+    call.account.traffic(&call.provider.name, &gateway.metrics).finished(&Finished {
+        status,
+        input_tokens: bill.usage.input,
+        cached_input_tokens: bill.usage.cached_input,
+        cache_write_tokens: bill.usage.cache_write,
+        output_tokens: bill.usage.output,
+        reasoning_tokens: bill.usage.reasoning,
+        cost_nano_usd: bill.cost.map(Money::nano),
+        unpriced: bill.cost.is_none() && bill.usage.is_known(),
+    });
+}
+
+/// Writes down a call that the policy turned away. It cost nothing and counts nowhere.
+pub(super) fn write_refusal(worker: &Worker, call: &Call, fields: Fields, status: u16) {
+    let unsent = Bill { usage: Usage::default(), basis: Basis::Exact, cost: Some(Money::ZERO), price_row: None };
+    measure(&worker.gateway, call, status, &unsent);
+    let Some(permit) = worker.gateway.ledger.permit() else { return };
+    permit.send(LedgerEntry {
+        status,
+        ending: Ending::Refused,
+        decision: Arc::from(fields.decision),
+        would: Arc::from(fields.would),
+        ..entry(call, unsent)
+    });
+}
+
+/// What every row of a call says.
+fn entry(call: &Call, bill: Bill) -> LedgerEntry {
+    LedgerEntry {
+        attempt_id: Arc::clone(&call.id),
+        request_id: Arc::clone(&call.id),
+        admitted_at: call.now,
+        tenant: Arc::clone(&call.account.tenant),
+        attribution: Arc::clone(&call.attribution),
+        key_name: call.key_name.clone(),
+        provider: Arc::clone(&call.provider.name),
+        dialect: Arc::from(call.dialect_name()),
+        path: Arc::clone(&call.path),
+        model_requested: call.model.clone(),
+        model_served: None,
+        model_answered: None,
+        stream: false,
+        logical: true,
+        usage: bill.usage,
+        basis: bill.basis,
+        price_row: bill.price_row,
+        cost: bill.cost,
+        status: 0,
+        ending: Ending::Complete,
+        decision: Arc::from(""),
+        would: Arc::from(""),
+        policy: Arc::clone(&call.snapshot.revision),
+        overhead_us: u32::try_from(call.arrived.elapsed().as_micros()).unwrap_or(u32::MAX),
+        first_byte_us: None,
+        duration_us: u64::try_from(call.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
+    }
+}

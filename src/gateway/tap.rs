@@ -1,0 +1,296 @@
+//! The answer on its way down: bytes pass as they come, usage is read beside them, and when the last byte has passed (or
+//! the client has gone) the attempt is settled.
+//!
+//! The body drives its own upstream connection, so a burst of events costs one wake-up and one write.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use crate::ledger::entry::Ending;
+use crate::wire::coding::Decoder;
+use crate::wire::filter::UsageChunkFilter;
+use crate::wire::tap::Tap;
+
+use super::guard::Conduct;
+use super::pool::Link;
+use super::settle::Attempt;
+
+/// How long a provider may be silent in the middle of an answer.
+const SILENCE: Duration = Duration::from_mins(5);
+/// How long an abandoned answer is read on, so that what the provider bills is known.
+const DRAIN_FOR: Duration = Duration::from_mins(10);
+/// And how much of it.
+const DRAIN_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The body of any answer.
+pub(super) enum Answer {
+    /// One of ours.
+    Ours(Option<Bytes>),
+    /// The provider's.
+    Theirs(Box<Tapped>),
+}
+
+impl Answer {
+    /// A whole body of ours.
+    pub(super) fn ours(bytes: Bytes) -> Self {
+        Self::Ours((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+/// What breaks a client's connection in mid-answer: the provider's stream broke.
+#[derive(Debug)]
+pub(super) struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the provider's answer was cut")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// A provider's answer while it is passed on.
+pub(super) struct Tapped {
+    source: Option<Source>,
+    reader: Reader,
+    filter: Option<UsageChunkFilter>,
+    ready: VecDeque<Bytes>,
+    ended: bool,
+    attempt: Option<Attempt>,
+    exact_length: Option<u64>,
+    /// Ends the request on the client's connection. `None` for HTTP/2.
+    pub(super) conduct: Option<Conduct>,
+}
+
+/// The upstream half: frames, the link they come over, and the timer for silence.
+struct Source {
+    incoming: Incoming,
+    link: Option<Link>,
+    heard: Instant,
+    silence: Pin<Box<Sleep>>,
+}
+
+/// The metering half.
+struct Reader {
+    tap: Option<Tap>,
+    decoder: Option<Decoder>,
+}
+
+/// How an answer is read beside its way to the client.
+pub(super) struct Reading {
+    pub(super) tap: Option<Tap>,
+    pub(super) decoder: Option<Decoder>,
+    pub(super) filter: Option<UsageChunkFilter>,
+}
+
+impl Tapped {
+    pub(super) fn new(incoming: Incoming, link: Link, reading: Reading, attempt: Attempt) -> Self {
+        let exact_length = if reading.filter.is_some() { None } else { incoming.size_hint().exact() };
+        Self {
+            source: Some(Source {
+                incoming,
+                link: Some(link),
+                heard: Instant::now(),
+                silence: Box::pin(tokio::time::sleep(SILENCE)),
+            }),
+            reader: Reader { tap: reading.tap, decoder: reading.decoder },
+            filter: reading.filter,
+            ready: VecDeque::new(),
+            ended: false,
+            attempt: Some(attempt),
+            exact_length,
+            conduct: None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let Some(source) = self.source.as_mut() else { return Poll::Ready(None) };
+            match std::task::ready!(source.poll(cx)) {
+                Some(Ok(bytes)) => {
+                    // hyper stops polling a body of known length at its last byte, so the end is taken with it.
+                    let last = source.incoming.is_end_stream();
+                    self.reader.read(&bytes);
+                    match &mut self.filter {
+                        None => self.ready.push_back(bytes),
+                        Some(filter) => self.ready.extend(filter.push(bytes)),
+                    }
+                    if last {
+                        self.end(cx);
+                    }
+                }
+                Some(Err(Cut)) => {
+                    self.ended = true;
+                    self.close(Ending::UpstreamFailed);
+                    return Poll::Ready(Some(Err(Cut)));
+                }
+                None => self.end(cx),
+            }
+        }
+    }
+
+    /// The provider's answer has arrived whole.
+    fn end(&mut self, cx: &mut Context<'_>) {
+        self.ended = true;
+        self.ready.extend(self.filter.take().and_then(|mut filter| filter.finish()));
+        if let (Some(source), Some(attempt)) = (&mut self.source, &self.attempt)
+            && let Some(link) = source.link.take()
+        {
+            attempt.worker.put_back(&attempt.call.provider.name, link, cx);
+        }
+        let failed = self.attempt.as_ref().is_some_and(|attempt| attempt.status >= 400);
+        self.close(if failed { Ending::ProviderError } else { Ending::Complete });
+    }
+
+    fn close(&mut self, ending: Ending) {
+        self.source = None;
+        if let Some(conduct) = &self.conduct {
+            conduct.end();
+        }
+        if let Some(attempt) = self.attempt.take() {
+            self.reader.settle(attempt, ending);
+        }
+    }
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        match self.poll_frames(cx) {
+            Poll::Pending => self.poll_silence(cx),
+            ready => {
+                self.heard = Instant::now();
+                ready
+            }
+        }
+    }
+
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        for driven in [false, true] {
+            if driven && let Some(link) = &mut self.link {
+                link.drive(cx);
+            }
+            while let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+                match frame {
+                    None => return Poll::Ready(None),
+                    Some(Err(_)) => return Poll::Ready(Some(Err(Cut))),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(bytes) if bytes.is_empty() => {}
+                        Ok(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                        Err(_trailers) => {}
+                    },
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The timer is set anew only when it fires, so that a busy stream never touches it.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        while self.silence.as_mut().poll(cx).is_ready() {
+            let due = self.heard + SILENCE;
+            if due <= Instant::now() {
+                return Poll::Ready(Some(Err(Cut)));
+            }
+            self.silence.as_mut().reset(due.into());
+        }
+        Poll::Pending
+    }
+}
+
+impl Reader {
+    fn read(&mut self, bytes: &[u8]) {
+        let Some(tap) = &mut self.tap else { return };
+        match &mut self.decoder {
+            None => tap.read(bytes),
+            Some(decoder) => {
+                if decoder.push(bytes, &mut |decoded| tap.read(decoded)).is_err() {
+                    // What cannot be decoded is passed on unread, and estimated.
+                    self.decoder = None;
+                    self.tap = None;
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, attempt: Attempt, ending: Ending) {
+        let seen = self.tap.as_ref().map_or(0, Tap::seen_output_bytes);
+        let reading = self.tap.as_mut().map(Tap::finish);
+        attempt.settle(reading.as_ref(), seen, ending);
+    }
+}
+
+impl Drop for Tapped {
+    /// The client has gone before the end. Where the provider goes on billing, the rest is read without it.
+    fn drop(&mut self) {
+        if let Some(conduct) = &self.conduct {
+            conduct.end();
+        }
+        let Some(attempt) = self.attempt.take() else { return };
+        let reader = Reader { tap: self.reader.tap.take(), decoder: self.reader.decoder.take() };
+        match self.source.take() {
+            Some(source) if attempt.call.provider.bills_after_cancel && attempt.call.bills() => {
+                let tasks = attempt.worker.tasks.clone();
+                tasks.spawn_local(drain(source, reader, attempt));
+            }
+            _ => {
+                let mut reader = reader;
+                reader.settle(attempt, Ending::ClientGone);
+            }
+        }
+    }
+}
+
+/// Reads an abandoned answer to its end, within limits, and settles it.
+async fn drain(mut source: Source, mut reader: Reader, attempt: Attempt) {
+    let mut bytes_left = DRAIN_BYTES;
+    let reading = async {
+        while let Some(Ok(bytes)) = std::future::poll_fn(|cx| source.poll(cx)).await {
+            reader.read(&bytes);
+            bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
+            if bytes_left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_FOR, reading).await;
+    reader.settle(attempt, Ending::ClientGone);
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.get_mut() {
+            Self::Ours(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Theirs(tapped) => tapped.poll(cx).map(|frame| frame.map(|bytes| bytes.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Ours(bytes) => bytes.is_none(),
+            Self::Theirs(tapped) => tapped.ended && tapped.ready.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Theirs(tapped) => tapped.exact_length.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What the admin API sees of the running gateway, and what it may do.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use crate::admin::{AdminState, BudgetView, PolicyView, ReloadView, TenantRefusal, TenantView};
+use crate::control::{Broken, Control, Reload, Snapshot};
+use crate::diagnostic::Diagnostic;
+use crate::domain::clock::Timestamp;
+use crate::domain::standing::{Standing, Unit};
+use crate::domain::tenant::{Tenant, TenantId};
+use crate::domain::window::rfc3339;
+use crate::gateway::Gateway;
+use crate::policy::budget::Budget;
+use crate::policy::decision::State;
+use crate::policy::{KEY_SEPARATOR, budget_state};
+use crate::telemetry::{BudgetReading, Readings};
+
+/// Everything the admin listener needs.
+pub(super) fn state(gateway: &Arc<Gateway>, token: &SecretString) -> AdminState {
+    let scraped = Arc::clone(gateway);
+    gateway.metrics.read_from(move || readings(&scraped));
+    let handle = || Arc::clone(gateway);
+    let (zone, all, one, put, gone) = (handle(), handle(), handle(), handle(), handle());
+    let (policy, apply, ready) = (handle(), handle(), handle());
+    AdminState {
+        ledger: gateway.ledger.reader(),
+        metrics: Arc::clone(&gateway.metrics),
+        token: token.clone(),
+        clock: Arc::clone(&gateway.clock),
+        zone: Box::new(move || zone.control.load().policy.zone.clone()),
+        tenants: Box::new(move || {
+            let snapshot = all.control.load();
+            snapshot.directory.iter().map(|tenant| tenant_view(&all, &snapshot, tenant)).collect()
+        }),
+        tenant: Box::new(move |id| {
+            let snapshot = one.control.load();
+            let known = snapshot.directory.tenant(id.as_str()).cloned();
+            let tenant =
+                known.or_else(|| one.in_flight.contains_key(id).then(|| Arc::new(Tenant::unknown(id.clone()))));
+            tenant.map(|tenant| tenant_view(&one, &snapshot, &tenant))
+        }),
+        put_tenant: Box::new(move |tenant| put_tenant(&put, tenant)),
+        delete_tenant: Box::new(move |id| delete_tenant(&gone, &id)),
+        policy: Box::new(move || policy_view(&policy.control)),
+        apply: Box::new(move |text| {
+            let outcome = match text {
+                Some(text) => apply.control.apply(&text),
+                None => apply.control.reload_now(),
+            };
+            super::note_reload(&apply, &outcome);
+            outcome.map(|_| policy_view(&apply.control)).map_err(|Broken { diagnostics, .. }| as_json(&diagnostics))
+        }),
+        ready: Box::new(move || ready.ledger.healthy()),
+    }
+}
+
+fn as_json(diagnostics: &[Diagnostic]) -> Vec<serde_json::Value> {
+    diagnostics.iter().filter_map(|diagnostic| serde_json::to_value(diagnostic).ok()).collect()
+}
+
+fn policy_view(control: &Control) -> PolicyView {
+    let snapshot = control.load();
+    let zone = &snapshot.policy.zone;
+    let Reload { at, ok, diagnostics } = control.last_reload();
+    PolicyView {
+        revision: snapshot.revision.to_string(),
+        mode: snapshot.policy.mode.as_str().to_owned(),
+        loaded_at: rfc3339(snapshot.loaded_at, zone),
+        last_reload: ReloadView { ok, at: rfc3339(at, zone), diagnostics: as_json(&diagnostics) },
+    }
+}
+
+fn put_tenant(gateway: &Gateway, tenant: Tenant) -> Result<(), TenantRefusal> {
+    if gateway.control.holds_in_file(tenant.id.as_str()) {
+        return Err(TenantRefusal::HeldByCsv);
+    }
+    gateway.ledger.put_tenant(tenant).map_err(|error| TenantRefusal::Failed(error.to_string()))?;
+    reread(gateway)
+}
+
+fn delete_tenant(gateway: &Gateway, id: &TenantId) -> Result<(), TenantRefusal> {
+    if gateway.control.holds_in_file(id.as_str()) {
+        return Err(TenantRefusal::HeldByCsv);
+    }
+    if gateway.control.load().directory.tenant(id.as_str()).is_none() {
+        return Err(TenantRefusal::Unknown);
+    }
+    gateway.ledger.delete_tenant(id).map_err(|error| TenantRefusal::Failed(error.to_string()))?;
+    reread(gateway)
+}
+
+fn reread(gateway: &Gateway) -> Result<(), TenantRefusal> {
+    gateway.control.reload_now().map(drop).map_err(|broken| {
+        let faults: Vec<String> = broken.diagnostics.iter().map(Diagnostic::one_line).collect();
+        TenantRefusal::Failed(format!("kept, and not in force until the policy is valid again: {}", faults.join("; ")))
+    })
+}
+
+fn tenant_view(gateway: &Gateway, snapshot: &Snapshot, tenant: &Tenant) -> TenantView {
+    let now = gateway.clock.now();
+    let policy = &snapshot.policy;
+    let own = |(at, budget): &(usize, &Budget)| {
+        budget.is_per_tenant() && budget.per.len() == 1 && policy.concerns(*at, tenant)
+    };
+    let budgets = policy.budgets.iter().enumerate().filter(own).filter_map(|(at, budget)| {
+        let limit = policy.limit(at, tenant, now)?;
+        Some(budget_view(
+            gateway,
+            snapshot,
+            budget,
+            &standing(gateway, snapshot, (at, budget), tenant.id.as_str(), limit),
+        ))
+    });
+    TenantView { budgets: budgets.collect(), ..TenantView::of(tenant) }
+}
+
+/// A counter as it stands, whether or not anything was ever counted in its window.
+fn standing(gateway: &Gateway, snapshot: &Snapshot, (at, budget): (usize, &Budget), key: &str, limit: i64) -> Standing {
+    let window = snapshot.policy.window(at, gateway.clock.now());
+    let counter = gateway.meter.find(&budget.identity, key).and_then(|counter| counter.present());
+    let counter = counter.filter(|counter| counter.window() == window);
+    Standing {
+        budget: at,
+        limit,
+        used: counter.as_ref().map_or(0, |counter| counter.cell(budget.unit).used()),
+        window,
+        decide_opened: counter.and_then(|counter| counter.decide_opened()),
+    }
+}
+
+fn budget_view(gateway: &Gateway, snapshot: &Snapshot, budget: &Budget, standing: &Standing) -> BudgetView {
+    let now = gateway.clock.now();
+    let state = budget_state(&snapshot.policy, standing, now);
+    let unit = match budget.unit {
+        Unit::Money => "nano_usd",
+        Unit::Tokens => "tokens",
+        Unit::Requests => "requests",
+    };
+    BudgetView {
+        name: budget.name.to_string(),
+        unit: unit.to_owned(),
+        limit: standing.limit,
+        used: standing.used,
+        used_percent: state.used_percent,
+        state: state.state.as_str().to_owned(),
+        step: state.reached.iter().last().map(|step| step.as_str().to_owned()),
+        resets_at: Some(rfc3339(standing.window.end, &snapshot.policy.zone)),
+        forecast_percent: forecast(standing, now),
+        mode: budget.mode.as_str().to_owned(),
+    }
+}
+
+/// Used ÷ elapsed share of the window, in percent of the limit, from a fifth of the window on.
+fn forecast(standing: &Standing, now: Timestamp) -> Option<u32> {
+    let length = standing.window.end.since(standing.window.start).as_micros();
+    let elapsed = now.since(standing.window.start).as_micros();
+    if length == 0 || elapsed * 5 < length || standing.limit <= 0 {
+        return None;
+    }
+    let used = u128::try_from(standing.used.max(0)).ok()?;
+    let limit = u128::try_from(standing.limit).ok()?;
+    u32::try_from(used * 100 * length / (limit * elapsed)).ok()
+}
+
+/// Every live counter, for a scrape.
+fn readings(gateway: &Gateway) -> Readings {
+    let snapshot = gateway.control.load();
+    let now = gateway.clock.now();
+    let mut budgets = Vec::new();
+    gateway.meter.for_each(|identity, key, counter| {
+        let found = snapshot.policy.budgets.iter().enumerate().find(|(_, budget)| budget.identity == *identity);
+        let (Some((at, budget)), Some(window)) = (found, counter.present()) else { return };
+        let mut values = key.split(KEY_SEPARATOR);
+        let tenant = budget.is_per_tenant().then(|| values.next().unwrap_or_default().to_owned());
+        if budget.per.len() > 1 || !window.window().contains(now) {
+            return;
+        }
+        let facts = tenant.as_deref().and_then(|tenant| snapshot.directory.tenant(tenant).cloned());
+        let facts = facts.unwrap_or_else(|| Arc::new(Tenant::unknown(TenantId::unattributed())));
+        let Some(limit) = snapshot.policy.limit(at, &facts, now) else { return };
+        let used = window.cell(budget.unit).used();
+        let standing = Standing { budget: at, limit, used, window: window.window(), decide_opened: None };
+        let state = match budget_state(&snapshot.policy, &standing, now).state {
+            State::Ok => 0,
+            State::Warning => 1,
+            State::Exceeded => 2,
+        };
+        budgets.push(BudgetReading { budget: budget.name.to_string(), tenant, used, limit, state });
+    });
+    Readings { budgets, ledger_dropped: gateway.ledger.lost(), ledger_healthy: gateway.ledger.healthy() }
+}
