@@ -67,7 +67,9 @@ fn snippets(out: &mut String, diagnostic: &Diagnostic, place: &Place, sources: &
     marks.sort_by_key(|mark| (mark.place.file != place.file, mark.place.clone()));
     let mut file = &place.file;
     let mut last_line: Option<u32> = None;
-    for line_marks in marks.chunk_by(|one, other| (&one.place.file, one.place.line) == (&other.place.file, other.place.line)) {
+    for line_marks in
+        marks.chunk_by(|one, other| (&one.place.file, one.place.line) == (&other.place.file, other.place.line))
+    {
         let Some(first) = line_marks.first() else { continue };
         if first.place.file != *file {
             file = &first.place.file;
@@ -101,7 +103,8 @@ fn marked_line(out: &mut String, marks: &[Mark<'_>], sources: &[Source], width: 
 /// Tabs take one column, so that carets stand under their token; a very long line is cut after the last mark.
 fn shown(text: &str, end: usize) -> String {
     let keep = LONGEST_LINE.max(end);
-    let mut line: String = text.chars().map(|character| if character == '\t' { ' ' } else { character }).take(keep).collect();
+    let mut line: String =
+        text.chars().map(|character| if character == '\t' { ' ' } else { character }).take(keep).collect();
     if text.chars().count() > keep {
         line.push('…');
     }
@@ -178,7 +181,7 @@ mod tests {
     #[test]
     fn a_place_outside_the_text_and_a_missing_source_are_survived() {
         let far = Diagnostic::error("E101", "syntax").at(&place(9_999, 40, 0), "here");
-        assert!(render(&[far.clone()], &[]).contains("policy.yaml:9999:40"));
+        assert!(render(std::slice::from_ref(&far), &[]).contains("policy.yaml:9999:40"));
         assert!(render(&[far], &[Source::new("policy.yaml", "x\n")]).contains("9999:40"));
     }
 

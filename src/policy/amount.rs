@@ -113,7 +113,9 @@ fn quantity(text: &str) -> Result<Quantity, Fault> {
         "requests" | "request" => Unit::Requests,
         "USD" => Unit::Money,
         other if is_currency(other) => {
-            return Err(Fault::later(format_args!("limits in {other} are")).help("write the limit in USD: `$150/month`"));
+            return Err(
+                Fault::later(format_args!("limits in {other} are")).help("write the limit in USD: `$150/month`")
+            );
         }
         _ => return Err(no_unit(text)),
     };
@@ -135,7 +137,9 @@ fn span(text: &str) -> Result<Period, Fault> {
         return Err(Fault::later("budgets per workflow are"));
     }
     if text.starts_with("rolling") {
-        return Err(Fault::later("`rolling` windows are").help("use a calendar period: minute, hour, day, week or month"));
+        return Err(
+            Fault::later("`rolling` windows are").help("use a calendar period: minute, hour, day, week or month")
+        );
     }
     period(text)
 }
@@ -245,7 +249,8 @@ pub fn planned_cost(text: &str) -> Result<(Money, PlannedPer), Fault> {
 
 /// `2 days`, `10 min`, `3 s`.
 pub fn duration(text: &str) -> Result<Duration, Fault> {
-    let fault = || Fault::new("E114", format!("`{text}` is not a duration"), "").help("write `2 days`, `10 min` or `1 hour`");
+    let fault =
+        || Fault::new("E114", format!("`{text}` is not a duration"), "").help("write `2 days`, `10 min` or `1 hour`");
     let split = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(fault)?;
     let (number, word) = text.split_at(split);
     let seconds = match word.trim() {
@@ -264,7 +269,9 @@ pub fn duration(text: &str) -> Result<Duration, Fault> {
 pub fn date(text: &str) -> Result<Date, Fault> {
     let shape = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     let date = if shape { text.parse().ok() } else { None };
-    date.ok_or_else(|| Fault::new("E114", format!("`{text}` is not a date"), "").help("write year-month-day: `2027-01-31`"))
+    date.ok_or_else(|| {
+        Fault::new("E114", format!("`{text}` is not a date"), "").help("write year-month-day: `2027-01-31`")
+    })
 }
 
 #[cfg(test)]

@@ -114,7 +114,8 @@ impl Matcher {
 /// A model's name fits its dated releases too.
 fn fits_one(dimension: Dimension, globs: &[Glob], value: &str) -> bool {
     globs.iter().any(|glob| {
-        glob.matches(value) || (dimension == Dimension::Model && glob.is_literal() && is_release_of(value, glob.as_str()))
+        glob.matches(value)
+            || (dimension == Dimension::Model && glob.is_literal() && is_release_of(value, glob.as_str()))
     })
 }
 

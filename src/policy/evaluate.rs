@@ -173,4 +173,3 @@ fn standing_rules<'p>(policy: &'p Policy, facts: &CallFacts<'p>, call: &Call<'p>
     }
     tally
 }
-

@@ -58,7 +58,9 @@ mod tests {
         ] {
             assert!(Glob::new(pattern).matches(text), "{pattern} {text}");
         }
-        for (pattern, text) in [("digest.*", "digest"), ("a*a", "a"), ("a*b*c", "acb"), ("a?c", "abc"), ("support", "support.x")] {
+        for (pattern, text) in
+            [("digest.*", "digest"), ("a*a", "a"), ("a*b*c", "acb"), ("a?c", "abc"), ("support", "support.x")]
+        {
             assert!(!Glob::new(pattern).matches(text), "{pattern} {text}");
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::clock::Timestamp;
 use crate::domain::model::is_release_of;
 use crate::domain::standing::Standing;
-use crate::domain::clock::Timestamp;
 
 use super::amount::WHOLE;
 use super::decision::{Step, StepSet, Throttle};

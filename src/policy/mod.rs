@@ -105,6 +105,12 @@ impl Policy {
         self.not_in_force.clone()
     }
 
+    /// Which calls are outside the promise of a hard budget, one sentence each: they are counted and never refused, so
+    /// they can push spend past its limit.
+    pub fn outside_promise(&self) -> Vec<String> {
+        describe::outside_promise(self)
+    }
+
     /// The names of the plans.
     pub fn plan_names(&self) -> Vec<&str> {
         self.plans.keys().map(AsRef::as_ref).collect()
@@ -212,7 +218,9 @@ impl Policy {
 
     /// The exceptions for a tenant that are active now.
     pub fn exceptions_of<'a>(&'a self, tenant: &'a Tenant, now: Timestamp) -> impl Iterator<Item = &'a Exception> {
-        self.exceptions.iter().filter(move |exception| *exception.tenant == *tenant.id.as_str() && now < exception.until)
+        self.exceptions
+            .iter()
+            .filter(move |exception| *exception.tenant == *tenant.id.as_str() && now < exception.until)
     }
 
     /// The name of a call's counter: the values of `per`, joined by [`KEY_SEPARATOR`]; empty for a shared counter.

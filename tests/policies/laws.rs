@@ -1,5 +1,6 @@
 //! Laws of evaluation and of the compiler, over generated calls and texts.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use plimsoll::domain::attribution::Attribution;
@@ -86,7 +87,8 @@ impl Shot {
 
     fn standings(&self, policy: &Policy, facts: &CallFacts<'_>, used: &[i64]) -> Standings {
         let day = 86_400_000_000;
-        let opened = self.opened.map(|days| plimsoll::domain::clock::Timestamp::from_micros(now().micros() - days * day));
+        let opened =
+            self.opened.map(|days| plimsoll::domain::clock::Timestamp::from_micros(now().micros() - days * day));
         let counted = policy.counted(facts);
         let standing = |counted: &plimsoll::domain::standing::Counted| Standing {
             budget: counted.budget,
@@ -109,7 +111,8 @@ fn at_least_as_strict(harsh: &Actions, mild: &Actions) -> bool {
         let rate = actions.throttle.as_ref()?;
         Some(i64::from(rate.requests) * 1_000_000 / rate.per.nominal_seconds())
     };
-    let lower = |harsh: Option<i64>, mild: Option<i64>| mild.is_none_or(|mild| harsh.is_some_and(|harsh| harsh <= mild));
+    let lower =
+        |harsh: Option<i64>, mild: Option<i64>| mild.is_none_or(|mild| harsh.is_some_and(|harsh| harsh <= mild));
     let cap = |actions: &Actions| actions.cap.map(|cap| i64::try_from(cap).unwrap_or(i64::MAX));
     (harsh.cap_kept_thinking || lower(cap(harsh), cap(mild)))
         && lower(rate(harsh), rate(mild))
@@ -139,9 +142,9 @@ proptest! {
         let period = match budget { "a" => "month", "b" => "day", _ => "week" };
         let mut text = format!("{EVERYTHING}exceptions:\n  - tenantId: t\n");
         match change {
-            "limit" => text.push_str(&format!("    budget: {budget}\n    limit: ${amount}/{period}\n")),
-            "escalation" => text.push_str(&format!("    budget: {budget}\n    escalation: {ladder}\n")),
-            "never" => text.push_str(&format!("    budget: {budget}\n    never: [block, throttle]\n")),
+            "limit" => drop(write!(text, "    budget: {budget}\n    limit: ${amount}/{period}\n")),
+            "escalation" => drop(write!(text, "    budget: {budget}\n    escalation: {ladder}\n")),
+            "never" => drop(write!(text, "    budget: {budget}\n    never: [block, throttle]\n")),
             _ => text.push_str("    never: [cap_output_tokens, route]\n"),
         }
         text.push_str(EXCEPTION);
@@ -170,7 +173,7 @@ proptest! {
 
     #[test]
     fn a_dry_run_budget_never_changes_what_is_done(shot in a_call(), used in used()) {
-        let without: String = EVERYTHING.lines().filter(|line| !line.contains("dry_run")).map(|line| format!("{line}\n")).collect();
+        let without: String = EVERYTHING.split_inclusive('\n').filter(|line| !line.contains("dry_run")).collect();
         let (with, without) = (policy(EVERYTHING), policy(&without));
         let (one, other) = (shot.decide(&with, &used), shot.decide(&without, &used));
         prop_assert_eq!(one.actions, other.actions);

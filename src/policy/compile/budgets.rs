@@ -30,8 +30,7 @@ pub(super) fn all(
 ) -> Vec<Budget> {
     let shop = Shop { ground, named, plan_limits, mode };
     let entries = ground.document.budgets.iter();
-    let mut budgets: Vec<Budget> =
-        entries.filter_map(|(key, node)| shop.budget(&key.text, node, problems)).collect();
+    let mut budgets: Vec<Budget> = entries.filter_map(|(key, node)| shop.budget(&key.text, node, problems)).collect();
     budgets.sort_by(|one, other| one.name.cmp(&other.name));
     budgets
 }
@@ -117,7 +116,8 @@ impl Shop<'_, '_, '_> {
             }
         };
         if !per.contains(&Dimension::TenantId) {
-            let fault = Diagnostic::error("E125", format!("budget `{name}` is shared, and its limit differs by tenant"));
+            let fault =
+                Diagnostic::error("E125", format!("budget `{name}` is shared, and its limit differs by tenant"));
             problems.push(fault.at(&node.place, "").help("add `per: [tenantId]`, or write a fixed amount"));
         }
         Some((limit, unit, period))
@@ -138,8 +138,10 @@ impl Shop<'_, '_, '_> {
         for (key, _) in &self.ground.document.plans {
             let known = self.plan_limits.iter().any(|limit| *limit.plan == *key.text);
             if !known && !problems.iter().any(|one| one.code == "W134" && one.place.as_ref() == Some(&key.place)) {
-                let message = format!("plan `{}` has no `llm_budget`, so `plan.llm_budget` does not limit it", key.text);
-                problems.push(Diagnostic::warning("W134", message).at(&key.place, "").help("add `llm_budget: $50/month`"));
+                let message =
+                    format!("plan `{}` has no `llm_budget`, so `plan.llm_budget` does not limit it", key.text);
+                problems
+                    .push(Diagnostic::warning("W134", message).at(&key.place, "").help("add `llm_budget: $50/month`"));
             }
         }
         Some((first.unit, first.per))
@@ -150,7 +152,8 @@ impl Shop<'_, '_, '_> {
         let today = self.ground.surroundings.now.to_jiff().to_zoned_datetime(self.ground.zone.clone()).date();
         if date < today {
             let fault = Diagnostic::warning("W164", format!("the review of budget `{name}` is overdue"));
-            problems.push(fault.at(&node.place, "").help("promote it to `mode: enforce`, delete it, or set a later date"));
+            problems
+                .push(fault.at(&node.place, "").help("promote it to `mode: enforce`, delete it, or set a later date"));
         }
         Some(date)
     }
@@ -170,7 +173,11 @@ impl Shop<'_, '_, '_> {
 
     fn globs(&self, dimension: Dimension, node: &Node, problems: &mut Problems) -> Vec<Glob> {
         let what = format!("`{}`", dimension.as_str());
-        let items = expect_list(node, &what, problems).unwrap_or_default();
+        let Some(items) = expect_list(node, &what, problems) else { return Vec::new() };
+        if items.is_empty() {
+            let fault = Diagnostic::error("E106", format!("{what} is empty, so the budget would count nothing"));
+            problems.push(fault.at(&node.place, "").help("name at least one value, or leave the key out"));
+        }
         let mut globs: Vec<Glob> =
             items.into_iter().filter_map(|item| self.glob(dimension, &what, item, problems)).collect();
         globs.sort();

@@ -60,11 +60,13 @@ impl Desk<'_, '_, '_> {
         let mut fields = Fields::of(node, "an exception", problems)?;
         let tenant = fields.required("tenantId", "acme-corp", problems);
         let tenant = tenant.and_then(|node| tenant_id(node, problems));
-        let budget = fields.value("budget").map(|node| reference("budget", node, &self.ground.document.budgets, problems));
+        let budget =
+            fields.value("budget").map(|node| reference("budget", node, &self.ground.document.budgets, problems));
         let limit_node = fields.value("limit");
         let limit = limit_node.and_then(|node| rules::own_limit(node, problems).map(|limit| (node, limit)));
         let escalations = &self.ground.document.escalations;
-        let escalation = fields.value("escalation").map(|node| (node, reference("escalation", node, escalations, problems)));
+        let escalation =
+            fields.value("escalation").map(|node| (node, reference("escalation", node, escalations, problems)));
         let never = fields.value("never").map(|node| rules::never(node, problems)).unwrap_or_default();
         let who = tenant.as_deref().unwrap_or("?").to_owned();
         let reason = approval(&mut fields, "reason", "what was agreed", &who, problems);
@@ -117,7 +119,8 @@ impl Desk<'_, '_, '_> {
             return Some(amount);
         }
         let message = format!("budget `{}` counts in another unit or period", budget.name);
-        let fault = Diagnostic::error("E164", message).at(&node.place, format!("the budget's limit is per {}", budget.span));
+        let fault =
+            Diagnostic::error("E164", message).at(&node.place, format!("the budget's limit is per {}", budget.span));
         problems.push(fault.help("use the unit and period of the budget's own limit"));
         None
     }

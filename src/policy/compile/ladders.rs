@@ -72,6 +72,7 @@ fn rung(
     ground: &Ground<'_, '_>,
     problems: &mut Problems,
 ) -> Option<(Rung, Place)> {
+    let before = problems.len();
     let mut fields = Fields::of(node, what, problems)?;
     let at_node = fields.required("at", "100%", problems);
     let notify = fields.value("notify").map(|node| targets(node, ground, problems)).unwrap_or_default();
@@ -89,11 +90,13 @@ fn rung(
         let fault = Diagnostic::error("E145", format!("`{step}` cannot act on a forecast")).at(&at_node.place, "");
         problems.push(fault.help("use `spend_alert` for forecasts, and a plain percentage here"));
     }
-    if notify.is_empty() && remedies.is_empty() && ask.is_none() {
+    let clean = problems.len() == before;
+    if clean && notify.is_empty() && remedies.is_empty() && ask.is_none() {
         let fault = Diagnostic::error("E141", format!("{what} does nothing")).at(&node.place, "");
         problems.push(fault.help("add `notify: [account_owner]` or an action, or delete the step"));
     }
-    let rung = Rung { step, at: Threshold { forecast, share }, notify, remedies, ask, status: status.unwrap_or(429), message };
+    let rung =
+        Rung { step, at: Threshold { forecast, share }, notify, remedies, ask, status: status.unwrap_or(429), message };
     Some((rung, at_node.place.clone()))
 }
 
@@ -111,7 +114,9 @@ fn target(node: &Node, ground: &Ground<'_, '_>, problems: &mut Problems) -> Opti
     let defined = &ground.surroundings.notify_targets;
     if name != "log" && name != "default" && !defined.iter().any(|target| target == name) {
         let fault = Diagnostic::warning("W133", format!("notify target `{name}` is not defined")).at(&node.place, "");
-        problems.push(fault.help(format!("add `\"{name}\": {{ webhook: \"https://…\" }}` under `notify:` in plimsoll.yaml")));
+        problems.push(
+            fault.help(format!("add `\"{name}\": {{ webhook: \"https://…\" }}` under `notify:` in plimsoll.yaml")),
+        );
     }
     Some(NotifyTarget::Named(Arc::from(name)))
 }
@@ -187,12 +192,7 @@ fn status(node: &Node, problems: &mut Problems) -> Option<u16> {
 }
 
 /// The question of `decide`. Without `ask` the step is like any other.
-fn ask(
-    fields: &mut Fields<'_>,
-    remedies: &Remedies,
-    ground: &Ground<'_, '_>,
-    problems: &mut Problems,
-) -> Option<Ask> {
+fn ask(fields: &mut Fields<'_>, remedies: &Remedies, ground: &Ground<'_, '_>, problems: &mut Problems) -> Option<Ask> {
     let whom = fields.take("ask");
     let choices = fields.value("choices").map(|node| choices(node, problems)).unwrap_or_default();
     let within = fields.take("within");

@@ -102,7 +102,8 @@ impl<'p> Tally<'p> {
             return tally;
         }
         let cap = remedies.cap.as_ref().filter(|_| !never.cap);
-        tally.cap = cap.and_then(|cap| cap.for_call(call.critical, call.reasoning)).filter(|cap| call.is_lowered_by(*cap));
+        tally.cap =
+            cap.and_then(|cap| cap.for_call(call.critical, call.reasoning)).filter(|cap| call.is_lowered_by(*cap));
         let rates = remedies.throttle.as_ref().filter(|_| !never.throttle);
         tally.throttle = rates.and_then(|rates| rates.values(call.critical).min_by_key(|rate| strictness(rate)));
         let routes = remedies.route.as_ref().filter(|_| !never.route);
