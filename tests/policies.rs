@@ -8,8 +8,8 @@ use plimsoll::diagnostic::{Source, render};
 use plimsoll::domain::clock::Timestamp;
 use plimsoll::policy::{Compiled, ModelFacts, Policy, Surroundings, compile};
 
-pub const REALISTIC: &str = include_str!("../policies/realistic.yaml");
-pub const MINIMAL: &str = "version: 1
+pub(crate) const REALISTIC: &str = include_str!("../policies/realistic.yaml");
+pub(crate) const MINIMAL: &str = "version: 1
 mode: dry_run          # log what would happen; change to enforce when happy
 budgets:
   tenant_month:
@@ -21,11 +21,11 @@ budgets:
       decide:  { at: 150%, block: all }
 ";
 
-pub fn at(moment: &str) -> Timestamp {
+pub(crate) fn at(moment: &str) -> Timestamp {
     Timestamp::from_jiff(moment.parse().expect("an RFC 3339 moment"))
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     at("2026-11-25T12:00:00Z")
 }
 
@@ -42,20 +42,20 @@ fn prices(model: &str) -> Option<ModelFacts> {
     Some(ModelFacts { input_pico, output_pico, provider: Some(provider.to_owned()), reasoning: false })
 }
 
-pub fn compile_all(sources: &[Source]) -> Compiled {
+pub(crate) fn compile_all(sources: &[Source]) -> Compiled {
     let targets = ["slack:llm-margin", "finance", "oncall"].map(str::to_owned);
     let price_table = "built-in table 2026-11-16";
     compile(sources, &Surroundings { prices: &prices, price_table, notify_targets: &targets, now: now() })
 }
 
-pub fn compile_text(text: &str) -> (Compiled, String) {
+pub(crate) fn compile_text(text: &str) -> (Compiled, String) {
     let source = Source::new("policy.yaml", text);
     let compiled = compile_all(std::slice::from_ref(&source));
     let shown = render(&compiled.diagnostics, &[source]);
     (compiled, shown)
 }
 
-pub fn policy(text: &str) -> Policy {
+pub(crate) fn policy(text: &str) -> Policy {
     let (compiled, shown) = compile_text(text);
     assert!(compiled.diagnostics.iter().all(|one| !one.is_error()), "{shown}");
     compiled.policy.expect("a policy without errors")

@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_place_outside_the_text_and_a_missing_source_are_survived() {
         let far = Diagnostic::error("E101", "syntax").at(&place(9_999, 40, 0), "here");
-        assert!(render(&[far.clone()], &[]).contains("policy.yaml:9999:40"));
+        assert!(render(std::slice::from_ref(&far), &[]).contains("policy.yaml:9999:40"));
         assert!(render(&[far], &[Source::new("policy.yaml", "x\n")]).contains("9999:40"));
     }
 

@@ -76,19 +76,11 @@ fn cells(file: &Arc<str>, line: &str, number: u32, diagnostics: &mut Vec<Diagnos
     let mut rest = line;
     let mut column = 1_u32;
     loop {
-        let (text, raw) = match rest.strip_prefix('"') {
-            Some(quoted) => match closing(quoted) {
-                Some(end) => (quoted.get(..end)?.replace("\"\"", "\""), rest.get(..end + 2)?),
-                None => {
-                    let place = Place { file: Arc::clone(file), line: number, column, length: 1 };
-                    let fault = Diagnostic::error("E173", "this quote is not closed in its line").at(&place, "");
-                    diagnostics.push(fault.help("close it, or leave it out: only cells with a comma need quotes"));
-                    return None;
-                }
-            },
-            None => {
-                rest.split_once(',').map_or((rest.trim().to_owned(), rest), |(raw, _)| (raw.trim().to_owned(), raw))
-            }
+        let Some((text, raw)) = cell(rest) else {
+            let place = Place { file: Arc::clone(file), line: number, column, length: 1 };
+            let fault = Diagnostic::error("E173", "this quote is not closed in its line").at(&place, "");
+            diagnostics.push(fault.help("close it, or leave it out: only cells with a comma need quotes"));
+            return None;
         };
         let width = u32::try_from(raw.chars().count()).unwrap_or(u32::MAX);
         let place = Place { file: Arc::clone(file), line: number, column, length: width.max(1) };
@@ -104,6 +96,16 @@ fn cells(file: &Arc<str>, line: &str, number: u32, diagnostics: &mut Vec<Diagnos
         rest = next;
         column = column.saturating_add(width).saturating_add(1);
     }
+}
+
+/// The text of the first cell and how it was written. `None` when its quote is not closed.
+fn cell(rest: &str) -> Option<(String, &str)> {
+    let Some(quoted) = rest.strip_prefix('"') else {
+        let raw = rest.split_once(',').map_or(rest, |(raw, _)| raw);
+        return Some((raw.trim().to_owned(), raw));
+    };
+    let end = closing(quoted)?;
+    Some((quoted.get(..end)?.replace("\"\"", "\""), rest.get(..end + 2)?))
 }
 
 /// Where the quote that ends a quoted cell stands; a doubled quote is part of the text.
@@ -161,7 +163,7 @@ impl Row<'_> {
             plan: self.text("plan"),
             segment: self.text("segment"),
             account_owner: self.text("account_owner"),
-            revenue: revenue?,
+            revenue: revenue.ok()?,
             upgrade_url: self.text("upgrade_url"),
         };
         if let Some(known) = known {
@@ -182,22 +184,20 @@ impl Row<'_> {
         diagnostics.push(fault);
     }
 
-    /// `199/month`; empty or zero is no revenue. The outer `None` is a mistake.
-    fn revenue(&self, diagnostics: &mut Vec<Diagnostic>) -> Option<Option<Revenue>> {
-        let Some(cell) = self.cell("revenue") else { return Some(None) };
-        if cell.text == "0" {
-            return Some(None);
-        }
+    /// `199/month`; empty or zero is no revenue. `Err` is a mistake that was reported.
+    fn revenue(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<Option<Revenue>, ()> {
+        let Some(cell) = self.cell("revenue").filter(|cell| cell.text != "0") else { return Ok(None) };
         let parsed = cell.text.split_once('/').and_then(|(amount, per)| {
             let amount = Money::parse_decimal(amount.trim()).filter(|amount| amount.nano() >= 0)?;
             let per = per.trim();
             let per = Period::parse(if per == "min" { "minute" } else { per })?;
             Some(Revenue { amount, per })
         });
-        if parsed.is_none() {
+        let Some(revenue) = parsed else {
             let fault = Diagnostic::error("E174", format!("`{}` is not a revenue", cell.text)).at(&cell.place, "");
             diagnostics.push(fault.help("write `199/month` (the policy's currency, no sign, no thousands separator)"));
-        }
-        parsed.map(|revenue| Some(revenue).filter(|revenue| revenue.amount.nano() > 0))
+            return Err(());
+        };
+        Ok(Some(revenue).filter(|revenue| revenue.amount.nano() > 0))
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::domain::window::Period;
 
+use super::Policy;
 use super::ladder::{Remedies, Rung, Scope, Scoped};
 
 /// `cap 600 output tokens; 20 requests/min on non_critical`; a step that only notifies names whom.
@@ -17,6 +18,26 @@ pub(super) fn rung(rung: &Rung) -> String {
         return format!("notify {}", targets.join(", "));
     }
     parts.join("; ")
+}
+
+/// Per hard budget: the segments and exceptions whose calls it does not refuse.
+pub(super) fn outside_promise(policy: &Policy) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for (index, budget) in policy.budgets.iter().enumerate().filter(|(_, budget)| budget.hard) {
+        let mut say = |whose: String| {
+            sentences.push(format!("budget `{}` counts calls of {whose} and never refuses them", budget.name));
+        };
+        for segment in policy.segments.values().filter(|segment| segment.never.block) {
+            say(format!("segment `{}`", segment.name));
+        }
+        for exception in policy.exceptions.iter().filter(|exception| exception.concerns(index)) {
+            let swapped = exception.ladder.as_ref().is_some_and(|ladder| !ladder.blocks_all());
+            if exception.never.block || swapped {
+                say(format!("tenant `{}` until {}", exception.tenant, exception.expires));
+            }
+        }
+    }
+    sentences
 }
 
 fn remedies(remedies: &Remedies) -> Vec<String> {
@@ -57,7 +78,7 @@ fn short(period: Period) -> &'static str {
 /// `2 days`: in the largest unit that divides it.
 fn duration(seconds: u64) -> String {
     let units = [(604_800, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
-    let fitting = units.into_iter().find(|(length, _)| seconds % length == 0 && seconds >= *length);
+    let fitting = units.into_iter().find(|(length, _)| seconds.is_multiple_of(*length) && seconds >= *length);
     let (length, word) = fitting.unwrap_or((1, "second"));
     let count = seconds / length;
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })

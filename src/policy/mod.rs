@@ -106,6 +106,12 @@ impl Policy {
         self.not_in_force.clone()
     }
 
+    /// Which calls are outside the promise of a hard budget, one sentence each: they are counted and never refused, so
+    /// they can push spend past its limit.
+    pub fn outside_promise(&self) -> Vec<String> {
+        describe::outside_promise(self)
+    }
+
     /// The names of the plans.
     pub fn plan_names(&self) -> Vec<&str> {
         self.plans.keys().map(AsRef::as_ref).collect()

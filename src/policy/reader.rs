@@ -133,6 +133,11 @@ pub fn expect_bool(node: &Node, what: &str, problems: &mut Problems) -> Option<b
     match &node.kind {
         Kind::Scalar { text, quoted: false } if text == "true" => Some(true),
         Kind::Scalar { text, quoted: false } if text == "false" => Some(false),
+        Kind::Scalar { text, quoted: false } => {
+            let fault = Diagnostic::error("E106", format!("{what} must be `true` or `false`"));
+            problems.push(fault.at(&node.place, format!("`{text}` is a text in YAML 1.2")));
+            None
+        }
         _ => wrong_kind(node, what, "`true` or `false`", problems),
     }
 }
@@ -166,14 +171,13 @@ pub fn expect_word<T: Copy>(node: &Node, what: &str, words: &[(&str, T)], proble
 
 fn wrong_kind<T>(node: &Node, what: &str, wanted: &str, problems: &mut Problems) -> Option<T> {
     let found = match &node.kind {
-        Kind::Null => "nothing",
-        Kind::Scalar { .. } => "a single value",
-        Kind::List(_) => "a list",
-        Kind::Map(_) => "keys with values",
+        Kind::Null => "this is nothing",
+        Kind::Scalar { quoted: true, .. } => "this is a text in quotes",
+        Kind::Scalar { quoted: false, .. } => "this is a single value",
+        Kind::List(_) => "this is a list",
+        Kind::Map(_) => "these are keys with values",
     };
-    problems.push(
-        Diagnostic::error("E106", format!("{what} must be {wanted}")).at(&node.place, format!("this is {found}")),
-    );
+    problems.push(Diagnostic::error("E106", format!("{what} must be {wanted}")).at(&node.place, found));
     None
 }
 

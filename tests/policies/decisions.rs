@@ -1,5 +1,6 @@
 //! Decisions of the realistic policy, step by step.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use plimsoll::diagnostic::Source;
@@ -15,7 +16,7 @@ use super::{MINIMAL, REALISTIC, at, now, policy};
 
 const DOLLAR: i64 = 1_000_000_000;
 
-pub fn tenants(policy: &Policy) -> Directory {
+pub(crate) fn tenants(policy: &Policy) -> Directory {
     let source = Source::new("tenants.csv", include_str!("../../policies/tenants.csv"));
     let known = KnownNames { plans: &policy.plan_names(), segments: &policy.segment_names() };
     let (directory, diagnostics) = Directory::parse(&source, Some(known));
@@ -23,11 +24,11 @@ pub fn tenants(policy: &Policy) -> Directory {
     directory
 }
 
-pub fn tagged(tag: &str) -> Attribution {
+pub(crate) fn tagged(tag: &str) -> Attribution {
     Attribution { endpoint_tag: Arc::from(tag), ..Attribution::default() }
 }
 
-pub fn facts<'a>(tenant: &'a Tenant, attribution: &'a Attribution) -> CallFacts<'a> {
+pub(crate) fn facts<'a>(tenant: &'a Tenant, attribution: &'a Attribution) -> CallFacts<'a> {
     CallFacts {
         now: now(),
         tenant,
@@ -41,7 +42,7 @@ pub fn facts<'a>(tenant: &'a Tenant, attribution: &'a Attribution) -> CallFacts<
 }
 
 /// Standings with `share` percent of every limit used.
-pub fn standings(policy: &Policy, facts: &CallFacts<'_>, share: i64, opened: Option<Timestamp>) -> Standings {
+pub(crate) fn standings(policy: &Policy, facts: &CallFacts<'_>, share: i64, opened: Option<Timestamp>) -> Standings {
     let counted = policy.counted(facts);
     let standing = |counted: &plimsoll::domain::standing::Counted| Standing {
         budget: counted.budget,
@@ -64,18 +65,18 @@ fn decide(tenant: &str, tag: &str, share: i64, opened: Option<Timestamp>) -> Dec
 fn short(decision: &Decision) -> String {
     let actions = &decision.actions;
     let step = actions.step.map_or("-", Step::as_str);
-    let mut text = format!("{step}");
+    let mut text = step.to_owned();
     if let Some(by) = &actions.by {
-        text.push_str(&format!(" by={by}"));
+        let _ = write!(text, " by={by}");
     }
     if let Some(cap) = actions.cap {
-        text.push_str(&format!(" cap={cap}"));
+        let _ = write!(text, " cap={cap}");
     }
     if let Some(rate) = &actions.throttle {
-        text.push_str(&format!(" {}={}/{}", rate.rule, rate.requests, rate.per));
+        let _ = write!(text, " {}={}/{}", rate.rule, rate.requests, rate.per);
     }
     if let Some(route) = &actions.route {
-        text.push_str(&format!(" route={route}"));
+        let _ = write!(text, " route={route}");
     }
     if actions.block.is_some() {
         text.push_str(" block");
@@ -292,5 +293,21 @@ fn steps_are_described_in_words() {
         .into_iter()
         .map(|(step, at, action)| format!("{step} at {at}: {action}"))
         .collect();
-    insta::assert_snapshot!(words.join("\n"), @"");
+    insta::assert_snapshot!(words.join("\n"), @r"
+    warning at 80%: notify account_owner, slack:llm-margin
+    spend_alert at forecast 100%: notify account_owner
+    contain at 100%: cap 600 output tokens; 20 requests/min on non_critical
+    degrade at 110%: claude-opus-4-5 → claude-haiku-4-5, gemini-2.5-pro → gemini-2.5-flash, gpt-4o → gpt-4o-mini on non_critical
+    decide at 125%: ask account_owner; after 2 days block non_critical requests
+    ");
+}
+
+#[test]
+fn what_a_hard_budget_cannot_promise_is_said() {
+    let said = policy(REALISTIC).outside_promise();
+    assert_eq!(said.len(), 3);
+    assert_eq!(
+        said[1],
+        "budget `digest_quota` counts calls of segment `low_volume_high_stakes` and never refuses them"
+    );
 }

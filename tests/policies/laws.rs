@@ -1,5 +1,6 @@
 //! Laws of evaluation and of the compiler, over generated calls and texts.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use plimsoll::domain::attribution::Attribution;
@@ -141,9 +142,9 @@ proptest! {
         let period = match budget { "a" => "month", "b" => "day", _ => "week" };
         let mut text = format!("{EVERYTHING}exceptions:\n  - tenantId: t\n");
         match change {
-            "limit" => text.push_str(&format!("    budget: {budget}\n    limit: ${amount}/{period}\n")),
-            "escalation" => text.push_str(&format!("    budget: {budget}\n    escalation: {ladder}\n")),
-            "never" => text.push_str(&format!("    budget: {budget}\n    never: [block, throttle]\n")),
+            "limit" => drop(write!(text, "    budget: {budget}\n    limit: ${amount}/{period}\n")),
+            "escalation" => drop(write!(text, "    budget: {budget}\n    escalation: {ladder}\n")),
+            "never" => drop(write!(text, "    budget: {budget}\n    never: [block, throttle]\n")),
             _ => text.push_str("    never: [cap_output_tokens, route]\n"),
         }
         text.push_str(EXCEPTION);
@@ -172,7 +173,7 @@ proptest! {
 
     #[test]
     fn a_dry_run_budget_never_changes_what_is_done(shot in a_call(), used in used()) {
-        let without: String = EVERYTHING.lines().filter(|line| !line.contains("dry_run")).map(|line| format!("{line}\n")).collect();
+        let without: String = EVERYTHING.split_inclusive('\n').filter(|line| !line.contains("dry_run")).collect();
         let (with, without) = (policy(EVERYTHING), policy(&without));
         let (one, other) = (shot.decide(&with, &used), shot.decide(&without, &used));
         prop_assert_eq!(one.actions, other.actions);

@@ -1,6 +1,8 @@
 //! What people get wrong, and the words they are told.
 
-use plimsoll::diagnostic::Source;
+use std::fmt::Write as _;
+
+use plimsoll::diagnostic::{Diagnostic, Source};
 
 use super::{MINIMAL, REALISTIC, compile_all, compile_text};
 
@@ -8,7 +10,7 @@ use super::{MINIMAL, REALISTIC, compile_all, compile_text};
 fn slip(right: &str, wrong: &str) -> String {
     assert!(REALISTIC.contains(right), "{right}");
     let (compiled, shown) = compile_text(&REALISTIC.replacen(right, wrong, 1));
-    assert_eq!(compiled.policy.is_none(), compiled.diagnostics.iter().any(|one| one.is_error()));
+    assert_eq!(compiled.policy.is_none(), compiled.diagnostics.iter().any(Diagnostic::is_error));
     shown
 }
 
@@ -23,47 +25,121 @@ fn the_shipped_policies_are_clean() {
 
 #[test]
 fn unknown_key() {
-    insta::assert_snapshot!(slip("    limit: plan.llm_budget", "    limits: plan.llm_budget"), @"");
+    insta::assert_snapshot!(slip("    limit: plan.llm_budget", "    limits: plan.llm_budget"), @r"
+    error[E104]: unknown key `limits` in budget `tenant_month`
+      --> policy.yaml:30:5
+       |
+    30 |     limits: plan.llm_budget
+       |     ^^^^^^ not a budget key
+       = help: did you mean `limit`?
+       = valid here: per, match, limit, escalation, mode, within, grace, review_by
+    ");
 }
 
 #[test]
 fn amount_without_a_period() {
-    insta::assert_snapshot!(slip("    limit: $20/month", "    limit: $20"), @"");
+    insta::assert_snapshot!(slip("    limit: $20/month", "    limit: $20"), @r"
+    error[E121]: `$20` has no period
+      --> policy.yaml:35:12
+       |
+    35 |     limit: $20
+       |            ^^^ per what?
+       = help: write `$20/month` (minute, hour, day, week, month, workflow, or `rolling 1 hour`)
+    ");
 }
 
 #[test]
 fn thousands_separator_in_braces() {
-    insta::assert_snapshot!(slip("30% of revenue/month, target", "$4,000/month, target"), @"");
+    insta::assert_snapshot!(slip("30% of revenue/month, target", "$4,000/month, target"), @r"
+    error[E108]: thousands separator splits this value
+      --> policy.yaml:10:31
+       |
+    10 |   enterprise: { llm_budget: $4,000/month, target_margin: 65% }
+       |                               ^ YAML ends the value here, leaving `$4`
+       = help: write `$4000/month`
+    ");
 }
 
 #[test]
 fn unquoted_star() {
-    insta::assert_snapshot!(slip("  digest.*:           { critical: false, planned_cost: $0.020/request }", "  *: { critical: false }"), @"");
+    let line = REALISTIC.lines().find(|line| line.starts_with("  digest.*:")).expect("an endpoint");
+    insta::assert_snapshot!(slip(line, "  *: { critical: false }"), @r#"
+    error[E102]: `*` must be quoted
+      --> policy.yaml:19:3
+       |
+    19 |   *: { critical: false }
+       |   ^ a bare `*` starts a YAML alias
+       = help: write `"*": { critical: false }`
+    "#);
 }
 
 #[test]
 fn undefined_reference() {
-    insta::assert_snapshot!(slip("escalation: standard", "escalation: standrad"), @"");
+    insta::assert_snapshot!(slip("escalation: standard", "escalation: standrad"), @r"
+    error[E131]: escalation `standrad` is not defined
+      --> policy.yaml:31:17
+       |
+    31 |     escalation: standrad
+       |                 ^^^^^^^^ used here
+       |
+    53 |   standard:
+       |   -------- a similar name is defined here
+       = help: did you mean `standard`?
+    ");
 }
 
 #[test]
 fn ladder_out_of_order() {
-    insta::assert_snapshot!(slip("at: 110%", "at: 90%"), @"");
+    insta::assert_snapshot!(slip("at: 110%", "at: 90%"), @r"
+    error[E142]: `degrade` starts before `contain`
+      --> policy.yaml:57:24
+       |
+    56 |     contain:     { at: 100%, cap_output_tokens: 600, throttle: { non_critical: 20 requests/min } }
+       |                        ---- contain starts at 100%
+    57 |     degrade:     { at: 90%, route: { non_critical: cheaper } }
+       |                        ^^^ must be at least 100%
+       = help: raise `degrade` to 100% or more, or lower `contain`
+    ");
 }
 
 #[test]
 fn route_that_costs_more() {
-    insta::assert_snapshot!(slip("gpt-4o: gpt-4o-mini", "gpt-4o-mini: gpt-4o"), @"");
+    insta::assert_snapshot!(slip("gpt-4o: gpt-4o-mini", "gpt-4o-mini: gpt-4o"), @r"
+    error[E151]: route `cheaper` makes `gpt-4o-mini` requests 16.7x more expensive
+      --> policy.yaml:23:18
+       |
+    23 |     gpt-4o-mini: gpt-4o
+       |     -----------  ^^^^^^ $2.50/$10.00 per 1M in/out
+       |     |
+       |     $0.15/$0.60 per 1M in/out
+       = help: swap the two names, or set `allow_more_expensive: true` on this route
+       = prices: built-in table 2026-11-16 (`plimsoll prices show gpt-4o`)
+    ");
 }
 
 #[test]
 fn exception_without_approval() {
-    insta::assert_snapshot!(slip("    approved_by: dana@example.com\n", ""), @"");
+    insta::assert_snapshot!(slip("    approved_by: dana@example.com\n", ""), @r"
+    error[E162]: exception for `acme-corp` has no `approved_by`
+      --> policy.yaml:68:5
+       |
+    68 |   - tenantId: acme-corp
+       |     ^^^^^^^^^^^^^^^^^^^ every exception needs reason, approved_by and expires
+       = help: add `approved_by: name@example.com`
+    ");
 }
 
 #[test]
 fn exception_with_a_past_date() {
-    insta::assert_snapshot!(slip("2027-01-31", "2026-11-11"), @"");
+    insta::assert_snapshot!(slip("2027-01-31", "2026-11-11"), @r"
+    warning[W163]: this exception expired 14 days ago and no longer applies
+      --> policy.yaml:75:14
+       |
+    75 |     expires: 2026-11-11
+       |              ^^^^^^^^^^
+       = note: acme-corp is measured against its normal limit again
+       = help: extend it with a new approval, or delete lines 68-75
+    ");
 }
 
 #[test]
@@ -90,14 +166,179 @@ budgets:
 budget: {}
 ";
     let (_, shown) = compile_text(text);
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"
+    error[E111]: `enforced` is not a value of `mode`
+     --> policy.yaml:2:7
+      |
+    2 | mode: enforced
+      |       ^^^^^^^^
+      = help: did you mean `enforce`?
+      = valid here: enforce, dry_run
+
+    error[E114]: time zone `Europe/Berln` is not known
+     --> policy.yaml:3:11
+      |
+    3 | timezone: Europe/Berln
+      |           ^^^^^^^^^^^^
+      = help: write an IANA name: `Europe/Berlin`, `UTC`
+
+    error[E104]: unknown key `llm_budgt` in plan `starter`
+     --> policy.yaml:5:14
+      |
+    5 |   starter: { llm_budgt: $12/month }
+      |              ^^^^^^^^^ not a plan key
+      = help: did you mean `llm_budget`?
+      = valid here: llm_budget, target_margin, cap_output_tokens, route, upgrade_url, message
+
+    error[E102]: `*` must be quoted
+     --> policy.yaml:7:3
+      |
+    7 |   *: { critical: no }
+      |   ^ a bare `*` starts a YAML alias
+      = help: write `"*": { critical: no }`
+
+    error[E106]: `critical` must be `true` or `false`
+     --> policy.yaml:7:18
+      |
+    7 |   *: { critical: no }
+      |                  ^^ `no` is a text in YAML 1.2
+
+    error[E102]: `*.internal` must be quoted
+     --> policy.yaml:8:3
+      |
+    8 |   *.internal: { critical: true }
+      |   ^^^^^^^^^^ a bare `*` starts a YAML alias
+      = help: write `"*.internal": { critical: true }`
+
+    error[E111]: `tenant_id` is not a value of `per`
+      --> policy.yaml:11:11
+       |
+    11 |     per: [tenant_id]
+       |           ^^^^^^^^^
+       = help: did you mean `tenantId`?
+       = valid here: tenantId, plan, segment, endpointTag, promptVersion, dataMode, environment, userId, workflowId, provider, model
+
+    error[E104]: unknown key `endpoint_tag` in `match`
+      --> policy.yaml:12:14
+       |
+    12 |     match: { endpoint_tag: x, dataMode: prod }
+       |              ^^^^^^^^^^^^ not a dimension
+       = help: did you mean `endpointTag`?
+       = valid here: tenantId, plan, segment, endpointTag, promptVersion, dataMode, environment, userId, workflowId, provider, model, not
+
+    error[E111]: `prod` is not a value of `dataMode`
+      --> policy.yaml:12:41
+       |
+    12 |     match: { endpoint_tag: x, dataMode: prod }
+       |                                         ^^^^
+       = valid here: real, test, demo
+
+    error[E108]: thousands separator in an amount
+      --> policy.yaml:13:12
+       |
+    13 |     limit: $4,000/month
+       |            ^^^^^^^^^^^^ amounts are written without commas
+       = help: write `$4000/month`
+
+    error[E122]: `20/min` is not a rate
+      --> policy.yaml:15:38
+       |
+    15 |       contain: { at: 100%, throttle: 20/min, cap_output_tokens: 0, block: some }
+       |                                      ^^^^^^
+       = help: write `20 requests/minute`
+
+    error[E113]: a cap of 0 tokens is not a cap
+      --> policy.yaml:15:65
+       |
+    15 |       contain: { at: 100%, throttle: 20/min, cap_output_tokens: 0, block: some }
+       |                                                                 ^ at least 1
+       = help: to refuse every request, write `block: all`
+
+    error[E111]: `some` is not a value of `block`
+      --> policy.yaml:15:75
+       |
+    15 |       contain: { at: 100%, throttle: 20/min, cap_output_tokens: 0, block: some }
+       |                                                                           ^^^^
+       = valid here: all, non_critical
+
+    error[E114]: `soon` is not a duration
+      --> policy.yaml:16:67
+       |
+    16 |       decide: { at: 120%, ask: account_owner, block: all, within: soon, otherwise: { block: all } }
+       |                                                                   ^^^^
+       = help: write `2 days`, `10 min` or `1 hour`
+
+    error[E143]: `block` stands beside `otherwise`
+      --> policy.yaml:16:73
+       |
+    16 |       decide: { at: 120%, ask: account_owner, block: all, within: soon, otherwise: { block: all } }
+       |                                                                         ^^^^^^^^^ would never matter
+       = help: keep `block` to refuse at once, or `otherwise` to refuse after the deadline
+
+    error[E104]: unknown key `panic` in budget `a`
+      --> policy.yaml:17:7
+       |
+    17 |       panic: { at: 200% }
+       |       ^^^^^ not a step
+       = valid here: warning, spend_alert, contain, degrade, decide
+
+    error[E190]: `rolling` windows are not supported yet
+      --> policy.yaml:18:15
+       |
+    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+       |               ^^^^^^^^^^^^^^^^^ not supported yet
+       = help: use a calendar period: minute, hour, day, week or month
+
+    error[E131]: escalation `nothing` is not defined
+      --> policy.yaml:18:46
+       |
+    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+       |                                              ^^^^^^^ used here
+
+    error[E190]: `within` is not supported yet
+      --> policy.yaml:18:55
+       |
+    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+       |                                                       ^^^^^^ not supported yet
+       = help: leave it out: a rule that is silently ignored would be worse than an error
+
+    error[E103]: `b` is given twice
+      --> policy.yaml:19:3
+       |
+    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+       |   - first given here
+    19 |   b: { limit: 3% of revenue/month, escalation: {} }
+       |   ^ again here
+       = help: keep one of the two
+
+    … and 1 more
+    "#);
 }
 
 #[test]
 fn broken_yaml_is_placed() {
-    insta::assert_snapshot!(compile_text("version: 1\nmode: enforce\nbudgets:\n\ta: {}\n").1, @"");
-    insta::assert_snapshot!(compile_text("version: 1\nmode: [enforce\n").1, @"");
-    insta::assert_snapshot!(compile_text("version: 1\nmode: dry_run\n---\nversion: 1\n").1, @"");
+    insta::assert_snapshot!(compile_text("version: 1\nmode: enforce\nbudgets:\n\ta: {}\n").1, @r"
+    error[E101]: not valid YAML: tabs disallowed within this context (block indentation)
+     --> policy.yaml:4:2
+      |
+    4 |  a: {}
+      |  ^
+      = help: indent with spaces, not tabs
+    ");
+    insta::assert_snapshot!(compile_text("version: 1\nmode: [enforce\n").1, @r"
+    error[E101]: not valid YAML: unclosed bracket '['
+     --> policy.yaml:2:7
+      |
+    2 | mode: [enforce
+      |       ^
+    ");
+    insta::assert_snapshot!(compile_text("version: 1\nmode: dry_run\n---\nversion: 1\n").1, @r"
+    error[E107]: a file holds one document
+     --> policy.yaml:4:1
+      |
+    4 | version: 1
+      | ^ a second document begins here
+    ");
 }
 
 #[test]
@@ -111,7 +352,29 @@ fn files_of_a_directory_are_merged_and_may_not_define_a_name_twice() {
     let again = Source::new("zagain.yaml", "mode: dry_run\nbudgets:\n  a: { limit: $1/day, escalation: stop }\n");
     let sources = [main, steps, again];
     let compiled = compile_all(&sources);
-    insta::assert_snapshot!(plimsoll::diagnostic::render(&compiled.diagnostics, &sources), @"");
+    insta::assert_snapshot!(plimsoll::diagnostic::render(&compiled.diagnostics, &sources), @r"
+    error[E103]: `mode` differs between files
+     --> zagain.yaml:1:7
+      |
+    1 | mode: dry_run
+      |       ^^^^^^^ here
+     ::: main.yaml:2:7
+      |
+    2 | mode: enforce
+      |       ------- and here
+      = help: keep one of the two
+
+    error[E103]: `a` is given twice in `budgets`
+     --> zagain.yaml:3:3
+      |
+    3 |   a: { limit: $1/day, escalation: stop }
+      |   ^ again here
+     ::: main.yaml:4:3
+      |
+    4 |   a: { limit: $1/day, escalation: stop }
+      |   - first given here
+      = help: give one of the two another name, or delete it
+    ");
 }
 
 #[test]
@@ -121,7 +384,7 @@ fn anchors_are_allowed_and_bombs_are_not() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let one = format!("*a{}", level - 1);
-        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [one.as_str(); 10].join(", ")));
+        let _ = writeln!(bomb, "a{level}: &a{level} [{}]", [one.as_str(); 10].join(", "));
     }
     assert!(compile_text(&bomb).1.contains("at most 100000 values"));
     assert!(compile_text(&"[".repeat(5_000)).0.policy.is_none());
@@ -142,4 +405,49 @@ fn what_is_not_acted_on_is_named() {
         ]
     );
     assert!(super::policy(MINIMAL).not_in_force().is_empty());
+}
+
+#[test]
+fn a_diagnostic_is_also_json() {
+    let (compiled, _) = compile_text(&REALISTIC.replacen("limit: $20/month", "limit: $20", 1));
+    let json = serde_json::to_value(&compiled.diagnostics).expect("plain values");
+    assert_eq!(json[0]["severity"], "error");
+    assert_eq!(json[0]["code"], "E121");
+    assert_eq!(json[0]["place"]["column"], 12);
+}
+
+#[test]
+fn every_code_that_is_used_has_a_title() {
+    for text in [REALISTIC.replace("month", "moth"), REALISTIC.replace("at:", "att:"), REALISTIC.replace(": {", ": [")]
+    {
+        for diagnostic in compile_text(&text).0.diagnostics {
+            assert!(plimsoll::policy::codes::title(diagnostic.code).is_some(), "{}", diagnostic.code);
+        }
+    }
+}
+
+#[test]
+fn what_belongs_to_a_later_version_is_refused_aloud() {
+    let text = "version: 1
+mode: enforce
+currency: EUR
+exchange: { EUR: 1.08 USD }
+segments: { s: { watch: { steps: above 12/workflow } } }
+routes: { r: { gpt-4o: [gpt-4o-mini, gpt-4o-nano], o3: { model: o3, service_tier: flex } } }
+budgets:
+  a: { per: [workflowId], limit: $1/workflow, escalation: e }
+  b: { limit: $1/rolling 1 hour, escalation: e, within: a }
+  c: { limit: 20 EUR/day, escalation: e }
+escalations:
+  e:
+    contain: { at: 100%, throttle: { all: 60 requests/min, queue: 3 s } }
+    degrade: { at: 110%, route: r, rollout: 25% of tenants, when: always }
+exceptions:
+  - { tenantId: t, budget: a, never: [block], reason: r, approved_by: a, expires: 2027-01-01, when_expired: { before: 14 days } }
+";
+    let (compiled, shown) = compile_text(text);
+    let later = compiled.diagnostics.iter().filter(|one| one.code == "E190");
+    let lines: Vec<u32> = later.filter_map(|one| one.place.as_ref()).map(|place| place.line).collect();
+    assert_eq!(lines, [3, 4, 5, 6, 6, 8, 9, 9, 10, 13, 14, 14, 16], "{shown}");
+    assert!(compiled.diagnostics.iter().all(|one| one.code == "E190"), "{shown}");
 }

@@ -173,7 +173,11 @@ impl Shop<'_, '_, '_> {
 
     fn globs(&self, dimension: Dimension, node: &Node, problems: &mut Problems) -> Vec<Glob> {
         let what = format!("`{}`", dimension.as_str());
-        let items = expect_list(node, &what, problems).unwrap_or_default();
+        let Some(items) = expect_list(node, &what, problems) else { return Vec::new() };
+        if items.is_empty() {
+            let fault = Diagnostic::error("E106", format!("{what} is empty, so the budget would count nothing"));
+            problems.push(fault.at(&node.place, "").help("name at least one value, or leave the key out"));
+        }
         let mut globs: Vec<Glob> =
             items.into_iter().filter_map(|item| self.glob(dimension, &what, item, problems)).collect();
         globs.sort();

@@ -72,6 +72,7 @@ fn rung(
     ground: &Ground<'_, '_>,
     problems: &mut Problems,
 ) -> Option<(Rung, Place)> {
+    let before = problems.len();
     let mut fields = Fields::of(node, what, problems)?;
     let at_node = fields.required("at", "100%", problems);
     let notify = fields.value("notify").map(|node| targets(node, ground, problems)).unwrap_or_default();
@@ -89,7 +90,8 @@ fn rung(
         let fault = Diagnostic::error("E145", format!("`{step}` cannot act on a forecast")).at(&at_node.place, "");
         problems.push(fault.help("use `spend_alert` for forecasts, and a plain percentage here"));
     }
-    if notify.is_empty() && remedies.is_empty() && ask.is_none() {
+    let clean = problems.len() == before;
+    if clean && notify.is_empty() && remedies.is_empty() && ask.is_none() {
         let fault = Diagnostic::error("E141", format!("{what} does nothing")).at(&node.place, "");
         problems.push(fault.help("add `notify: [account_owner]` or an action, or delete the step"));
     }

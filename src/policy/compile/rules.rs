@@ -99,16 +99,16 @@ pub(super) fn segments(ground: &Ground<'_, '_>, problems: &mut Problems) -> BTre
 
 /// `[throttle, route, block]`.
 pub(super) fn never(node: &Node, problems: &mut Problems) -> Never {
-    let none = Never::default();
+    let nothing = Never::default();
     let words = [
-        ("cap_output_tokens", Never { cap: true, ..none }),
-        ("throttle", Never { throttle: true, ..none }),
-        ("route", Never { route: true, ..none }),
-        ("block", Never { block: true, ..none }),
+        ("cap_output_tokens", Never { cap: true, ..nothing }),
+        ("throttle", Never { throttle: true, ..nothing }),
+        ("route", Never { route: true, ..nothing }),
+        ("block", Never { block: true, ..nothing }),
     ];
     let items = expect_list(node, "`never`", problems).unwrap_or_default();
     let read = items.into_iter().filter_map(|item| expect_word(item, "`never`", &words, problems));
-    read.fold(none, Never::or)
+    read.fold(nothing, Never::or)
 }
 
 /// Every endpoint pattern, the most specific first.
@@ -182,13 +182,13 @@ fn rule(check: &Check<'_>, (key, node): Entry<'_>, problems: &mut Problems) -> O
 /// One target; a list of one is accepted.
 fn single_target<'t>(node: &'t Node, problems: &mut Problems) -> Option<&'t Node> {
     match &node.kind {
-        Kind::List(items) => match items.as_slice() {
-            [only] => Some(only),
-            _ => {
-                problems.push(later(&node.place, "routes with several targets are"));
-                None
+        Kind::List(items) => {
+            if let [only] = items.as_slice() {
+                return Some(only);
             }
-        },
+            problems.push(later(&node.place, "routes with several targets are"));
+            None
+        }
         Kind::Map(_) => {
             problems.push(later(&node.place, "routes with a service tier are"));
             None
