@@ -170,7 +170,9 @@ fn config(provider: &str, keys: bool, more: &str) -> String {
          \"{provider}\"{key} }}\n"
     );
     if keys {
-        text.push_str(&format!("keys:\n  - {{ name: backend, secret: {KEY}, tenants: any }}\n"));
+        text.push_str("keys:\n  - { name: backend, secret: ");
+        text.push_str(KEY);
+        text.push_str(", tenants: any }\n");
         text.push_str("  - { name: globex, secret: test-key-bound-to-globex, tenant: globex }\n");
     }
     text.push_str(more);
@@ -194,7 +196,7 @@ pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> 
     let mut cut = false;
     while let Some(frame) = body.frame().await {
         if let Ok(frame) = frame {
-            bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data))
+            bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         } else {
             cut = true;
             break;
@@ -204,14 +206,14 @@ pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> 
 }
 
 /// A webhook receiver that remembers what it was sent.
-pub struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     seen: Arc<std::sync::Mutex<Vec<Value>>>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
 impl Receiver {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -239,17 +241,17 @@ impl Receiver {
         Self { address, seen, _tasks: tasks }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
 
-    pub fn kinds(&self) -> Vec<String> {
+    pub(crate) fn kinds(&self) -> Vec<String> {
         let seen = self.seen.lock().expect("a lock");
         seen.iter().map(|event| event["type"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// The first event of a kind, which must come within five seconds.
-    pub async fn wait_for(&self, kind: &str) -> Value {
+    pub(crate) async fn wait_for(&self, kind: &str) -> Value {
         for _ in 0..500 {
             if let Some(event) = self.seen.lock().expect("a lock").iter().find(|event| event["type"] == kind) {
                 return event.clone();

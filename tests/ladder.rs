@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Receiver, Reply, Rig, Setup};
 
-const POLICY: &str = r#"
+const POLICY: &str = r"
 version: 1
 mode: enforce
 timezone: Europe/Berlin
@@ -31,7 +31,7 @@ escalations:
     contain: { at: 100%, cap_output_tokens: 600, throttle: { non_critical: 3 requests/min } }
     degrade: { at: 110%, route: { non_critical: cheaper } }
     decide:  { at: 125%, ask: account_owner, within: 2 days, otherwise: { block: non_critical } }
-"#;
+";
 
 const TENANTS: &str = "tenantId,name,plan,segment,account_owner,revenue,upgrade_url\n\
     globex,Globex GmbH,growth,,dana@example.com,199/month,https://app.example.com/upgrade\n";
@@ -68,6 +68,7 @@ async fn spend_to(rig: &Rig, percent: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one walk up one ladder reads best from top to bottom")]
 async fn a_tenant_climbs_from_ok_to_block() {
     let receiver = Receiver::start().await;
     let clock = Arc::new(ManualClock::at(noon()));
@@ -243,9 +244,17 @@ async fn a_hard_budget_is_never_overshot_by_racing_calls() {
     }
     let statuses = calls.join_all().await;
     let passed = statuses.iter().filter(|status| **status == StatusCode::OK).count();
-    // One call costs a cent and a little; five would cost more than five cents.
-    assert!((1..=4).contains(&passed), "{passed} of 200 passed");
-    let spend = rig.admin("/api/v1/spend").await.json();
+    // One call costs a cent and a little; the last ones are clamped to what is left.
+    assert!((4..=12).contains(&passed), "{passed} of 200 passed");
+    let mut spend = Value::Null;
+    for _ in 0..100 {
+        spend = rig.admin("/api/v1/spend").await.json();
+        if spend["rows"][0]["attempts"] == passed {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(spend["rows"][0]["attempts"], passed);
     assert!(spend["rows"][0]["cost_nano_usd"].as_i64().is_some_and(|nano| nano <= 50_000_000), "{spend}");
     assert_eq!(rig.provider.requests().len(), passed);
 }

@@ -3,6 +3,7 @@
 //! Read at boot, never again. Variables are expanded after parsing, so a value can never change the file's shape; a name that
 //! is not set is an error, not an empty text. Nothing is templated beyond that.
 
+mod callers;
 mod expand;
 mod providers;
 mod units;
@@ -13,17 +14,14 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use crate::alert::target::{Target, Targets};
+use crate::alert::target::Targets;
 use crate::control::Broken;
 use crate::diagnostic::{Diagnostic, Source, has_errors};
 use crate::domain::price::PriceBook;
 use crate::domain::tenant::TenantId;
-use crate::gateway::identify::AttributionRules;
 use crate::gateway::keys::{self, Key, KeyRing, Speaks};
-use crate::gateway::{Limits, Options, TrustedNetwork};
-use crate::policy::reader::{
-    Fields, Problems, expect_bool, expect_integer, expect_list, expect_map, expect_str, expect_word,
-};
+use crate::gateway::{Limits, Options};
+use crate::policy::reader::{Fields, Problems, expect_bool, expect_integer, expect_list, expect_str, expect_word};
 use crate::policy::tree::{self, Kind, Node};
 
 use expand::{Environment, expanded};
@@ -368,65 +366,5 @@ impl Boot<'_> {
         }
         fields.finish("not a key of `limits`", self.problems);
         limits
-    }
-
-    fn targets(&mut self, node: Option<&Node>) -> Targets {
-        let entries = node.and_then(|node| expect_map(node, "`notify`", self.problems)).unwrap_or_default();
-        let mut targets = Vec::new();
-        for (key, value) in entries {
-            if let Some(target) = self.target(&key.text, value) {
-                targets.push((Arc::from(key.text.as_str()), target));
-            }
-        }
-        Targets::new(targets)
-    }
-
-    fn target(&mut self, name: &str, node: &Node) -> Option<Target> {
-        let mut fields = Fields::of(node, format!("target `{name}`"), self.problems)?;
-        let webhook = fields.value("webhook").and_then(|node| expect_str(node, "`webhook`", self.problems));
-        let slack = fields.value("slack").and_then(|node| expect_str(node, "`slack`", self.problems));
-        let secret = fields.value("secret").and_then(|node| expect_str(node, "`secret`", self.problems));
-        let place = fields.place().clone();
-        fields.finish("not a key of a target", self.problems);
-        let target = match (webhook, slack) {
-            (Some(url), None) => Target::webhook(url, secret.unwrap_or_default()),
-            (None, Some(url)) => Target::slack(url),
-            _ => {
-                let fault = Diagnostic::error("E022", format!("target `{name}` has either `webhook` or `slack`"));
-                self.problems.push(fault.at(&place, ""));
-                return None;
-            }
-        };
-        target
-            .map_err(|error| {
-                self.problems.push(Diagnostic::error("E023", format!("target `{name}`: {error}")).at(&place, ""));
-            })
-            .ok()
-    }
-
-    fn attribution(&mut self, node: Option<&Node>) -> (AttributionRules, Vec<TrustedNetwork>) {
-        let mut rules = AttributionRules::default();
-        let mut networks = units::loopback_networks();
-        let Some(mut fields) = node.and_then(|node| Fields::of(node, "`attribution`", self.problems)) else {
-            return (rules, networks);
-        };
-        let aliases = fields.value("accept_aliases");
-        let aliases = aliases.and_then(|node| expect_list(node, "`accept_aliases`", self.problems));
-        rules.accept_aliases =
-            aliases.into_iter().flatten().filter_map(|node| units::header(node, self.problems)).collect();
-        let baggage = fields.value("baggage");
-        rules.baggage = baggage.and_then(|node| expect_bool(node, "`baggage`", self.problems)).unwrap_or(false);
-        for later in ["body", "hash_user_ids"] {
-            let wanted = fields.value(later).filter(|node| expect_bool(node, later, self.problems) == Some(true));
-            if let Some(node) = wanted {
-                self.problems.push(crate::policy::reader::later(&node.place, &format!("`{later}` is")));
-            }
-        }
-        if let Some(node) = fields.value("trusted_networks") {
-            let items = expect_list(node, "`trusted_networks`", self.problems).unwrap_or_default();
-            networks = items.into_iter().filter_map(|node| units::network(node, self.problems)).collect();
-        }
-        fields.finish("not a key of `attribution`", self.problems);
-        (rules, networks)
     }
 }

@@ -168,13 +168,12 @@ impl Tapped {
 
 impl Source {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
-        match self.poll_frames(cx) {
-            Poll::Pending => self.poll_silence(cx),
-            ready => {
-                self.heard = Instant::now();
-                ready
-            }
+        let frame = self.poll_frames(cx);
+        if frame.is_pending() {
+            return self.poll_silence(cx);
         }
+        self.heard = Instant::now();
+        frame
     }
 
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {

@@ -143,6 +143,7 @@ fn exception_with_a_past_date() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one snapshot of one run")]
 fn all_mistakes_are_shown_in_one_run() {
     let text = "version: 1
 mode: enforced

@@ -4,9 +4,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::super::output;
 use super::traffic::{Score, Tally};
 use super::world::{ADMIN_TOKEN, KEY, World};
+use crate::cli::output;
 
 const BAR: u32 = 20;
 
