@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::domain::money::Money;
 use crate::domain::price::PriceRow;
 use crate::domain::standing::{Standing, Standings, Unit};
 use crate::meter::Meter;
@@ -175,10 +176,7 @@ impl Hold<'_> {
         match unit {
             Unit::Money => {
                 let price = self.price.ok_or_else(|| Refused::unpriced(self.call))?;
-                price
-                    .bound(self.input_bound(), output)
-                    .map(super::super::domain::money::Money::nano)
-                    .ok_or_else(Refused::internal)
+                price.bound(self.input_bound(), output).map(Money::nano).ok_or_else(Refused::internal)
             }
             Unit::Tokens => i64::try_from(self.input_bound().saturating_add(output)).map_err(|_| Refused::internal()),
             Unit::Requests => Ok(1),

@@ -15,6 +15,7 @@ use crate::ledger::entry::TransitionEntry;
 use crate::meter::counter::WindowCounter;
 use crate::policy::budget::Budget;
 use crate::policy::decision::{Step, StepSet};
+use crate::policy::ladder::NotifyTarget;
 use crate::policy::{Policy, budget_state, reached};
 
 use super::Gateway;
@@ -75,12 +76,7 @@ impl News<'_> {
         let mut names: Vec<String> = rungs
             .map(|rung| {
                 let asked = rung.ask.as_ref().map(|ask| ask.whom.as_str());
-                rung.notify
-                    .iter()
-                    .map(super::super::policy::ladder::NotifyTarget::as_str)
-                    .chain(asked)
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
+                rung.notify.iter().map(NotifyTarget::as_str).chain(asked).map(str::to_owned).collect::<Vec<_>>()
             })
             .find(|names| !names.is_empty())
             .unwrap_or_default();
