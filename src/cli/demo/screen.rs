@@ -77,7 +77,7 @@ impl Screen {
 }
 
 const HEAD: &str =
-    " TENANT      STATE     STEP      MONTH                        CALLS  CAPPED  SLOWED  ROUTED  BLOCKED";
+    " TENANT      STATE     STEP       MONTH                       CALLS  CAPPED  SLOWED  ROUTED  BLOCKED";
 
 fn row(tenant: &str, tally: &Tally) -> String {
     let mark = match tally.state.as_str() {
@@ -87,9 +87,9 @@ fn row(tenant: &str, tally: &Tally) -> String {
     };
     let filled = (tally.used_percent.min(125) * BAR / 125) as usize;
     let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR as usize - filled));
-    let step = if tally.step.is_empty() { "—" } else { &tally.step };
+    let step = if tally.step.is_empty() { "—" } else { tally.step.split('.').next().unwrap_or_default() };
     format!(
-        "{mark}{tenant:<11} {:<9} {step:<9} {bar} {:>4}%  {:>6} {:>7} {:>7} {:>7} {:>8}",
+        "{mark}{tenant:<11} {:<9} {step:<10} {bar} {:>4}% {:>6} {:>7} {:>7} {:>7} {:>8}",
         tally.state, tally.used_percent, tally.calls, tally.capped, tally.throttled, tally.routed, tally.blocked
     )
 }

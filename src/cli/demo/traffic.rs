@@ -1,7 +1,7 @@
 //! The demonstration's applications: each calls the gateway as a real one would, over its own connections, in three
 //! dialects, streamed and not, and remembers what it was told in the answers' headers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,8 +42,8 @@ enum Shape {
 }
 
 #[rustfmt::skip]
-const APPLICATIONS: [Application; 9] = [
-    Application { tenant: "globex", tag: "support.reply", prompt: "support_v9", call: Shape::Anthropic, model: "claude-opus-4-5", prompt_bytes: 36_000, answer_tokens: 900, every: 80 },
+const APPLICATIONS: [Application; 10] = [
+    Application { tenant: "globex", tag: "support.reply", prompt: "support_v9", call: Shape::Anthropic, model: "claude-opus-4-5", prompt_bytes: 36_000, answer_tokens: 900, every: 60 },
     Application { tenant: "globex", tag: "digest.weekly", prompt: "digest_v7", call: Shape::OpenAi { stream: false }, model: "gpt-4o", prompt_bytes: 40_000, answer_tokens: 1_400, every: 400 },
     Application { tenant: "globex", tag: "export.summary", prompt: "export_v1", call: Shape::OpenAi { stream: true }, model: "gpt-4o", prompt_bytes: 8_000, answer_tokens: 700, every: 1_500 },
     Application { tenant: "initech", tag: "support.reply", prompt: "support_v9", call: Shape::Gemini, model: "gemini-2.5-pro", prompt_bytes: 20_000, answer_tokens: 1_000, every: 120 },
@@ -51,6 +51,7 @@ const APPLICATIONS: [Application; 9] = [
     Application { tenant: "soylent", tag: "search.rerank", prompt: "rank_v2", call: Shape::Gemini, model: "gemini-2.5-pro", prompt_bytes: 9_000, answer_tokens: 800, every: 600 },
     Application { tenant: "acme-corp", tag: "contract.review", prompt: "contract_v8", call: Shape::Anthropic, model: "claude-opus-4-5", prompt_bytes: 30_000, answer_tokens: 1_500, every: 700 },
     Application { tenant: "hooli", tag: "checkout.ai_summary", prompt: "sum_v3", call: Shape::OpenAi { stream: true }, model: "gpt-4o", prompt_bytes: 4_000, answer_tokens: 300, every: 150 },
+    Application { tenant: "hooli", tag: "digest.weekly", prompt: "digest_v7", call: Shape::OpenAi { stream: false }, model: "gpt-4o", prompt_bytes: 20_000, answer_tokens: 1_200, every: 500 },
     Application { tenant: "hooli", tag: "agent.plan", prompt: "plan_v1", call: Shape::Anthropic, model: "claude-opus-4-5", prompt_bytes: 16_000, answer_tokens: 600, every: 900 },
 ];
 
@@ -67,6 +68,8 @@ pub(super) struct Tally {
     pub(super) state: String,
     pub(super) used_percent: u32,
     pub(super) step: String,
+    /// Decisions that have been reported: endpoint and actions.
+    seen: BTreeSet<String>,
     /// Output tokens that caps kept from being generated.
     pub(super) tokens_kept: u64,
 }
@@ -88,30 +91,49 @@ impl Score {
         let tally = tallies.entry(application.tenant).or_default();
         let decision = header(headers, "plimsoll-decision");
         tally.calls += 1;
-        tally.capped += u64::from(has(decision, "cap") || has(decision, "clamp"));
+        let served = status == 200;
+        tally.capped += u64::from(served && (has(decision, "cap") || has(decision, "clamp")));
         tally.throttled += u64::from(has(decision, "throttle"));
-        tally.routed += u64::from(has(decision, "route"));
+        tally.routed += u64::from(served && has(decision, "route"));
         tally.blocked += u64::from(has(decision, "block"));
         tally.failed += u64::from(status >= 500);
-        if let Some(cap) = parameter(decision, "cap").and_then(|cap| cap.parse::<u64>().ok()) {
+        if let Some(cap) = parameter(decision, "cap").filter(|_| served).and_then(|cap| cap.parse::<u64>().ok()) {
             tally.tokens_kept += application.answer_tokens.saturating_sub(cap);
         }
         if let Some(month) = header(headers, "plimsoll-budget").split(", ").find(|entry| entry.contains("tenant_month"))
         {
             let state = parameter_of(month, "state").unwrap_or_default();
-            if state != tally.state && !tally.state.is_empty() {
-                events.push(format!("{:<10} {} → {state}", application.tenant, tally.state));
+            let used = parameter_of(month, "used").and_then(|used| used.parse().ok()).unwrap_or(0);
+            // Answers overtake each other; usage itself only rises.
+            if used >= tally.used_percent {
+                if state != tally.state && !tally.state.is_empty() {
+                    events.push(format!("{:<10} {} → {state} at {used} %", application.tenant, tally.state));
+                }
+                state.clone_into(&mut tally.state);
+                tally.used_percent = used;
             }
-            state.clone_into(&mut tally.state);
-            tally.used_percent = parameter_of(month, "used").and_then(|used| used.parse().ok()).unwrap_or(0);
         }
-        let step = parameter(decision, "step").unwrap_or_default();
-        if !step.is_empty() && step != tally.step {
-            events.push(format!("{:<10} {:<20} {status} {decision}", application.tenant, application.tag));
+        let step = parameter(decision, "step").or_else(|| parameter(decision, "by")).unwrap_or_default();
+        if severity(step) > severity(&tally.step) {
             step.clone_into(&mut tally.step);
+        }
+        let actions: Vec<&str> = decision.split(", ").filter_map(|member| member.split('=').next()).collect();
+        if !decision.is_empty() && tally.seen.insert(format!("{} {}", application.tag, actions.join(" "))) {
+            events.push(format!("{:<10} {:<20} {status}  {decision}", application.tenant, application.tag));
         }
         let surplus = events.len().saturating_sub(EVENTS);
         events.drain(..surplus);
+    }
+}
+
+/// Where a word stands on the ladder; rules of plans and segments stand below it.
+fn severity(step: &str) -> u8 {
+    match step {
+        "" => 0,
+        "contain" => 2,
+        "degrade" => 3,
+        "decide" => 4,
+        _ => 1,
     }
 }
 

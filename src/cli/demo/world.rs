@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Settings;
 use crate::domain::attribution::Attribution;
@@ -35,13 +36,13 @@ pub(super) const ADMIN_TOKEN: &str = "demo-admin-token";
 /// What tenants had already spent this month, in whole cents: tenant, feature, prompt, cents.
 const HISTORY: [(&str, &str, &str, i64); 8] = [
     ("globex", "support.reply", "support_v9", 10_100),
-    ("globex", "digest.weekly", "digest_v7", 1_300),
-    ("initech", "support.reply", "support_v9", 11_200),
-    ("soylent", "digest.weekly", "digest_v7", 540),
-    ("soylent", "search.rerank", "rank_v2", 520),
+    ("globex", "digest.weekly", "digest_v7", 1_550),
+    ("initech", "support.reply", "support_v9", 11_500),
+    ("soylent", "digest.weekly", "digest_v7", 640),
+    ("soylent", "search.rerank", "rank_v2", 545),
     ("acme-corp", "contract.review", "contract_v8", 68_000),
     ("hooli", "checkout.ai_summary", "sum_v3", 127_000),
-    ("hooli", "digest.weekly", "digest_v7", 400),
+    ("hooli", "digest.weekly", "digest_v7", 1_850),
 ];
 
 /// Everything that runs.
@@ -53,7 +54,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn start() -> Result<Self, String> {
-        let provider = Provider::start(Script::realistic()).await.map_err(|error| error.to_string())?;
+        let provider = Provider::start(script()).await.map_err(|error| error.to_string())?;
         let folder = std::env::temp_dir().join(format!("plimsoll-demo-{}", std::process::id()));
         furnish(&folder, &provider.base_url()).map_err(|error| format!("`{}`: {error}", folder.display()))?;
         let place = folder.clone();
@@ -91,6 +92,11 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A provider that answers within a few seconds, so that a minute shows much.
+fn script() -> Script {
+    Script { token_delay: Duration::from_millis(2), ..Script::realistic() }
 }
 
 fn furnish(folder: &Path, provider: &str) -> std::io::Result<()> {
