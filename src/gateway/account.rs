@@ -56,9 +56,8 @@ impl Accounts {
         if let Some(account) = self.by_tenant.get(tenant) {
             return Rc::clone(account);
         }
-        let facts = snapshot.directory.tenant(tenant.as_str()).cloned();
         let account = Rc::new(Account {
-            tenant: facts.unwrap_or_else(|| Arc::new(Tenant::unknown(tenant.clone()))),
+            tenant: facts(tenant, snapshot),
             in_flight: Arc::clone(&in_flight.entry(tenant.clone()).or_default()),
             direct: (0..snapshot.policy.budgets.len()).map(|_| OnceCell::new()).collect(),
             keyed: RefCell::default(),
@@ -67,6 +66,14 @@ impl Accounts {
         self.by_tenant.insert(tenant.clone(), Rc::clone(&account));
         account
     }
+}
+
+/// The directory's facts, with the plan that the policy applies, so that rows say what the call was judged by.
+fn facts(tenant: &TenantId, snapshot: &Snapshot) -> Arc<Tenant> {
+    let known = snapshot.directory.tenant(tenant.as_str()).cloned();
+    let known = known.unwrap_or_else(|| Arc::new(Tenant::unknown(tenant.clone())));
+    let plan = snapshot.policy.plan(&known).map(|plan| Arc::clone(&plan.name));
+    if plan == known.plan { known } else { Arc::new(Tenant { plan, ..Tenant::clone(&known) }) }
 }
 
 impl Account {

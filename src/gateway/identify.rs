@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use super::keys::{self, Key, KeyRing, Speaks};
@@ -32,6 +32,8 @@ pub(super) struct Caller {
     pub(super) key_name: Option<Arc<str>>,
     /// What was refused of the attribution, for `plimsoll-warning`.
     pub(super) warnings: SmallVec<[String; 1]>,
+    /// The dimensions that were refused.
+    pub(super) invalid: SmallVec<[&'static str; 1]>,
 }
 
 /// Why a caller is turned away.
@@ -61,7 +63,7 @@ pub(super) fn identify(
     line: &RequestLine<'_>,
 ) -> Result<Caller, Stranger> {
     let key = if ring.is_empty() { None } else { Some(key_of(ring, headers, line.query)?) };
-    let mut reader = Reader { headers, prefix: line.attributes, warnings: SmallVec::new() };
+    let mut reader = Reader { headers, prefix: line.attributes, warnings: SmallVec::new(), invalid: SmallVec::new() };
     let claimed = if key.is_some() || line.trusted { reader.claimed_tenant(rules) } else { None };
     let tenant = match (key.map(|key| &key.speaks), claimed) {
         (Some(Speaks::For(bound)), Some(claimed)) if bound.as_str() != claimed => {
@@ -72,7 +74,13 @@ pub(super) fn identify(
         (_, None) => TenantId::unattributed(),
     };
     let attribution = reader.attribution();
-    Ok(Caller { tenant, attribution, key_name: key.map(|key| Arc::clone(&key.name)), warnings: reader.warnings })
+    Ok(Caller {
+        tenant,
+        attribution,
+        key_name: key.map(|key| Arc::clone(&key.name)),
+        warnings: reader.warnings,
+        invalid: reader.invalid,
+    })
 }
 
 fn key_of<'r>(ring: &'r KeyRing, headers: &HeaderMap, query: Option<&str>) -> Result<&'r Key, Stranger> {
@@ -96,6 +104,7 @@ struct Reader<'a> {
     headers: &'a HeaderMap,
     prefix: Option<&'a str>,
     warnings: SmallVec<[String; 1]>,
+    invalid: SmallVec<[&'static str; 1]>,
 }
 
 impl Reader<'_> {
@@ -139,13 +148,14 @@ impl Reader<'_> {
         })
     }
 
-    fn warn(&mut self, name: &str, value: &str, why: &str) {
+    fn warn(&mut self, name: &'static str, value: &str, why: &str) {
+        self.invalid.push(name);
         let shown: String =
             value.chars().filter(|c| c.is_ascii_graphic() && *c != '"' && *c != '\\').take(40).collect();
         self.warnings.push(format!("{name} \"{shown}\" is {why}"));
     }
 
-    fn name(&mut self, header: &str, attribute: &str) -> Option<Arc<str>> {
+    fn name(&mut self, header: &'static str, attribute: &str) -> Option<Arc<str>> {
         let value = self.value(header, attribute)?;
         if is_valid_id(&value) {
             return Some(Arc::from(value));
@@ -195,16 +205,11 @@ impl Reader<'_> {
             let Some(short) = name.as_str().strip_prefix("plimsoll-attr-") else { continue };
             let value = value.to_str().unwrap_or_default();
             if extras.len() == MAX_EXTRAS || value.len() > MAX_EXTRA_BYTES || !value.is_ascii() {
-                self.warn(name.as_str(), value, "dropped: at most 8 attributes of 128 ASCII characters each");
+                self.warn("attr", value, "dropped: at most 8 attributes of 128 ASCII characters each");
                 continue;
             }
             extras.push((Box::from(short), Box::from(value)));
         }
         extras
     }
-}
-
-/// `plimsoll-warning`, from what was refused of a call's attribution.
-pub(super) fn warning_header(warnings: &[String]) -> Option<HeaderValue> {
-    if warnings.is_empty() { None } else { HeaderValue::from_str(&warnings.join(", ")).ok() }
 }

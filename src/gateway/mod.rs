@@ -38,17 +38,20 @@ mod pool;
 mod quota;
 mod refuse;
 mod reply;
+mod retries;
 mod rewrite;
 mod route;
 mod serve;
 mod settle;
 mod tap;
 pub mod upstream;
+mod verdict;
 
 use account::{Accounts, InFlight};
 use identify::AttributionRules;
 use keys::KeyRing;
 use pool::{Link, Pool};
+pub use retries::Retries;
 use upstream::Provider;
 
 /// Limits of the data plane. Every one is set here on purpose; none is inherited from a library.
@@ -139,6 +142,8 @@ pub struct Gateway {
     pub tls: TlsConnector,
     /// Calls in flight by tenant.
     pub in_flight: InFlight,
+    /// Which attempts belong together.
+    pub retries: Retries,
 }
 
 /// One core's share of the gateway.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::meter::pace::Remaining;
 use crate::policy::Policy;
 use crate::policy::decision::{Actions, Decision};
 
@@ -128,13 +129,24 @@ fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
 }
 
 /// Headers of every answer, ours or the provider's, once the caller is known.
-pub(super) fn identify(headers: &mut HeaderMap, call: &Call, warning: Option<&HeaderValue>) {
+pub(super) fn identify(headers: &mut HeaderMap, call: &Call) {
     set(headers, "plimsoll-request-id", &call.id);
     set(headers, "plimsoll-policy", &call.snapshot.revision);
-    if let Some(warning) = warning {
-        headers.insert(HeaderName::from_static("plimsoll-warning"), warning.clone());
-    }
     headers.insert(http::header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+}
+
+/// `plimsoll-warning`: what was refused of the call's attribution, and what else the caller should know.
+pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String], more: Option<&str>) {
+    let all: Vec<&str> = warnings.iter().map(String::as_str).chain(more).collect();
+    set(headers, "plimsoll-warning", &all.join(", "));
+}
+
+/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers): requests only, never money or tokens.
+pub(super) fn rate(headers: &mut HeaderMap, rate: Option<&(Box<str>, u64, Remaining)>) {
+    let Some((rule, window, remaining)) = rate else { return };
+    let name = quoted(rule);
+    set(headers, "ratelimit-policy", &format!("{name};q={};w={window}", remaining.limit));
+    set(headers, "ratelimit", &format!("{name};r={};t={}", remaining.remaining, remaining.reset_seconds));
 }
 
 /// The fields of an admitted call, made once for the wire and the ledger.

@@ -11,23 +11,20 @@ use hyper::body::Incoming;
 
 use crate::domain::attribution::Attribution;
 use crate::domain::tenant::UNATTRIBUTED;
-use crate::ledger::Permit;
-use crate::meter::pace::{Rate, Wait};
-use crate::policy::decision::Decision;
 use crate::policy::plan::OnMissingTenant;
 use crate::wire::{Family, Framing, Operation, Peek, Target, operation};
 
-use super::admit::{self, Admission};
 use super::call::Call;
 use super::forward::{Detached, forward};
-use super::identify::{Caller, RequestLine, identify, warning_header};
+use super::identify::{Caller, RequestLine, identify};
 use super::refuse::Refused;
-use super::reply::{self, Done, Fields};
+use super::reply::{self, Fields};
 use super::rewrite::{Source, outbound};
 use super::route::{Lost, Route, route};
-use super::settle::{Attempt, write_refusal};
+use super::settle::Attempt;
 use super::tap::Answer;
 use super::upstream::Provider;
+use super::verdict::Verdict;
 use super::{Worker, asks_for_upgrade, intake, keys, quota};
 
 /// A request whose provider is known.
@@ -54,7 +51,7 @@ impl Worker {
             }
             let addressed = self.address(head.uri.path(), &head.headers)?;
             family = addressed.provider.family;
-            self.call(Rc::clone(self), Inbound { head, body, addressed, arrived, peer, id: Arc::clone(&id) }).await
+            self.call(Inbound { head, body, addressed, arrived, peer, id: Arc::clone(&id) }).await
         }
         .await;
         outcome.unwrap_or_else(|refused| {
@@ -100,7 +97,7 @@ impl Inbound {
 
 impl Worker {
     /// The whole path: identify, take in, admit, rewrite, forward, tap.
-    async fn call(&self, this: Rc<Self>, inbound: Inbound) -> Result<Response<Answer>, Refused> {
+    async fn call(self: &Rc<Self>, inbound: Inbound) -> Result<Response<Answer>, Refused> {
         let options = &self.gateway.options;
         let line = inbound.line(self.trusts(inbound.peer));
         let caller =
@@ -115,7 +112,10 @@ impl Worker {
         let place = account.enter(options.limits.streams_per_tenant).ok_or_else(Refused::too_many_streams)?;
         let Inbound { head, body, addressed, arrived, id, .. } = inbound;
         let body = intake::read(body, &head.headers, options.limits.body).await.map_err(|bad| Refused::body(&bad))?;
-        let Caller { attribution, key_name, warnings, .. } = caller;
+        let Caller { attribution, key_name, warnings, invalid, .. } = caller;
+        for dimension in invalid {
+            self.gateway.metrics.attribution_invalid(dimension);
+        }
         let target = Target { method: &head.method, path: &addressed.path, query: head.uri.query() };
         let operation = operation(addressed.provider.family, &target);
         let peek = peek(operation, &target, &head.headers, &body)?;
@@ -133,27 +133,42 @@ impl Worker {
             now: self.gateway.clock.now(),
             _place: place,
         };
-        let warning = warning_header(&warnings);
         let mut marks = HeaderMap::new();
-        reply::identify(&mut marks, &call, warning.as_ref());
-        let mut response = match self.admit(&call, &peek) {
-            Err(refusal) => self.refuse(&call, *refusal, &head.headers),
-            Ok((admission, permit)) => {
-                let fields = Fields::of(&call, &admission);
-                reply::decided(&mut marks, &call, &admission, &fields);
+        reply::identify(&mut marks, &call);
+        reply::warn(&mut marks, &warnings, None);
+        let mut response = match self.judge(&call, &peek, &body) {
+            Err(refusal) => self.refuse(&call, &body, *refusal, &head.headers),
+            Ok(verdict) => {
+                reply::warn(&mut marks, &warnings, verdict.warning);
                 let source = Source { head: &head, target, body: &body, peek: &peek };
-                let outbound = outbound(self, &source, &call, &admission)?;
-                let (family, id) = (call.provider.family, Arc::clone(&call.id));
-                let mut attempt = Attempt::new(&this, call, admission, permit, fields);
-                attempt.input_estimate = peek.input_estimate;
-                attempt.stream = peek.framing != Framing::Json;
-                let forwarding = forward(attempt, outbound.request, peek.framing, outbound.filter);
-                let answer = Detached::new(self.tasks.clone(), forwarding).await;
-                answer.unwrap_or_else(|refused| refused.response(family, &id, &head.headers))
+                self.send(call, verdict, &source, &mut marks).await?
             }
         };
         response.headers_mut().extend(marks);
         Ok(response)
+    }
+
+    /// Sends an admitted call and answers with what came back.
+    async fn send(
+        self: &Rc<Self>,
+        call: Call,
+        verdict: Verdict,
+        source: &Source<'_>,
+        marks: &mut HeaderMap,
+    ) -> Result<Response<Answer>, Refused> {
+        let Verdict { admission, permit, logical, rate, .. } = verdict;
+        let fields = Fields::of(&call, &admission);
+        reply::decided(marks, &call, &admission, &fields);
+        reply::rate(marks, rate.as_ref());
+        let outbound = outbound(self, source, &call, &admission)?;
+        let (family, id) = (call.provider.family, Arc::clone(&call.id));
+        let mut attempt = Attempt::new(self, call, admission, permit, fields);
+        attempt.logical = logical;
+        attempt.input_estimate = source.peek.input_estimate;
+        attempt.stream = source.peek.framing != Framing::Json;
+        let forwarding = forward(attempt, outbound.request, source.peek.framing, outbound.filter);
+        let answer = Detached::new(self.tasks.clone(), forwarding).await;
+        Ok(answer.unwrap_or_else(|refused| refused.response(family, &id, &source.head.headers)))
     }
 }
 
@@ -179,51 +194,5 @@ fn family_of(path: &str, headers: &HeaderMap) -> Family {
         "gemini" | "v1beta" => Family::Gemini,
         "v1" if path.contains("/v1/messages") || headers.contains_key("anthropic-version") => Family::Anthropic,
         _ => Family::OpenAi,
-    }
-}
-
-/// A refusal with the decision that it came from.
-type Refusal = Box<(Refused, Decision, Option<&'static str>)>;
-
-impl Worker {
-    fn admit(&self, call: &Call, peek: &Peek<'_>) -> Result<(Admission, Permit), Refusal> {
-        let gateway = &self.gateway;
-        let mut admission = admit::admit(call, peek, gateway).map_err(|refused| {
-            let (refused, decision) = *refused;
-            Box::new((refused, decision, None))
-        })?;
-        if let Some(throttle) = &admission.decision.actions.throttle {
-            let tenant = call.account.tenant.id.as_str();
-            let rate = Rate { rule: &throttle.rule, requests: throttle.requests, per: throttle.per };
-            if let Err(Wait(wait)) = gateway.pace.check(tenant, rate, call.now) {
-                let refused = Refused::throttled(call, &throttle.rule, wait);
-                return Err(Box::new((refused, admission.decision.clone(), Some("refused"))));
-            }
-        }
-        match gateway.ledger.permit() {
-            Some(permit) => {
-                admission.reservation.admit(call.attribution.retry_count == 0);
-                Ok((admission, permit))
-            }
-            None => Err(Box::new((Refused::unavailable("the ledger's queue is full"), admission.decision, None))),
-        }
-    }
-
-    /// Writes a refusal down and puts it into the dialect's shape.
-    fn refuse(
-        &self,
-        call: &Call,
-        refusal: (Refused, Decision, Option<&'static str>),
-        asked: &HeaderMap,
-    ) -> Response<Answer> {
-        let (refused, decision, throttle) = refusal;
-        let policy = &call.snapshot.policy;
-        let decided = reply::decision_field(&decision.actions, policy, Done { clamp: None, throttle });
-        let would = reply::would_field(&decision, policy);
-        let mut response = refused.response(call.provider.family, &call.id, asked);
-        reply::refused(response.headers_mut(), call, &decided, &would);
-        reply::timing(response.headers_mut(), call.arrived.elapsed(), None);
-        write_refusal(self, call, Fields { decision: decided, would }, refused.status);
-        response
     }
 }

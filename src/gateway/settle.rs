@@ -27,7 +27,8 @@ use super::{Gateway, Worker};
 pub(super) struct Attempt {
     pub(super) worker: Rc<Worker>,
     pub(super) call: Call,
-    pub(super) permit: Permit,
+    /// `None`: the ledger takes nothing, and the row is counted as lost.
+    pub(super) permit: Option<Permit>,
     pub(super) reservation: Reservation,
     pub(super) counted: Counting,
     pub(super) price: Option<Arc<PriceRow>>,
@@ -53,7 +54,13 @@ struct Bill {
 
 impl Attempt {
     /// Books a call that was admitted and is about to leave.
-    pub(super) fn new(worker: &Rc<Worker>, call: Call, admission: Admission, permit: Permit, fields: Fields) -> Self {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        call: Call,
+        admission: Admission,
+        permit: Option<Permit>,
+        fields: Fields,
+    ) -> Self {
         Self {
             worker: Rc::clone(worker),
             permit,
@@ -84,7 +91,9 @@ impl Attempt {
         let gateway = &worker.gateway;
         measure(gateway, &call, self.status, &bill);
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
+        catch_up(gateway, &call, amounts, self.logical);
         announce::crossed(gateway, &call, &counted);
+        let Some(permit) = permit else { return gateway.ledger.note_lost() };
         permit.send(LedgerEntry {
             model_served: self.model_served,
             model_answered: reading.and_then(|reading| reading.model.as_deref()).map(Arc::from),
@@ -149,6 +158,30 @@ impl Attempt {
             input: stated.input.or(Some(self.input_estimate)),
             output: Some(stated.output.unwrap_or(0).max(seen_output.div_ceil(4))),
             ..stated
+        }
+    }
+}
+
+/// Counts a call that began under an earlier policy in the budgets that are new since.
+fn catch_up(gateway: &Gateway, call: &Call, mut amounts: Amounts, logical: bool) {
+    let snapshot = gateway.control.load();
+    if snapshot.number == call.snapshot.number {
+        return;
+    }
+    amounts[Unit::Requests.index()] = i64::from(logical);
+    let dimensions = call.dimensions();
+    for (at, budget) in snapshot.policy.budgets.iter().enumerate() {
+        let known = call.snapshot.policy.budgets.iter().any(|old| old.identity == budget.identity);
+        if known || !snapshot.policy.counts(at, &dimensions) {
+            continue;
+        }
+        let Some(key) = snapshot.policy.counter_key(at, &dimensions) else { continue };
+        let counter = gateway.meter.counter(&budget.identity, &key);
+        let window = counter.window(call.now, || snapshot.policy.window(at, call.now));
+        if window.window().contains(call.now) {
+            for unit in Unit::ALL {
+                window.cell(unit).post(amounts[unit.index()]);
+            }
         }
     }
 }

@@ -142,6 +142,11 @@ impl Ledger {
         self.inner.queue.healthy()
     }
 
+    /// Counts a record that was not even sent.
+    pub fn note_lost(&self) {
+        self.inner.queue.note_lost();
+    }
+
     /// Records that were sent and did not reach the disk.
     pub fn lost(&self) -> u64 {
         self.inner.queue.lost()

@@ -69,6 +69,10 @@ impl Queue {
         self.healthy.load(Ordering::Relaxed)
     }
 
+    pub(super) fn note_lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }

@@ -24,12 +24,13 @@ use crate::config::Settings;
 use crate::control::watch::{Outcome, Watch};
 use crate::control::{Broken, Control, Surroundings};
 use crate::diagnostic;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::price::PriceBook;
+use crate::domain::window::Period;
 use crate::gateway::certificate::Certificate;
 use crate::gateway::listen::{self, Running};
 use crate::gateway::{Gateway, keys, upstream};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Column, Ledger, LedgerError, SpendQuery};
 use crate::meter::Meter;
 use crate::meter::pace::Pace;
 use crate::telemetry::Metrics;
@@ -97,6 +98,7 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let control = control(policies, prices, &targets, &clock, &ledger)?;
         metrics.policy_loaded(true, clock.now().seconds());
+        label_dearest(&metrics, &ledger, clock.now());
         let courier = {
             let _inside = runtime.enter();
             Arc::new(Courier::start(targets, &clock, Arc::new(note_delivery), Retries::default()))
@@ -114,6 +116,7 @@ impl Node {
             clock,
             tls: upstream::tls_connector(),
             in_flight: DashMap::new(),
+            retries: crate::gateway::Retries::default(),
         });
         let acceptor = certificate.as_ref().map(Certificate::acceptor);
         let running = listen::start(&gateway, listen, acceptor.as_ref(), cores())
@@ -237,6 +240,16 @@ fn control(
         history: past::history(ledger),
     };
     Control::start(around).map(Arc::new).map_err(StartError::Policy)
+}
+
+/// The dearest tenants of the last month keep labels of their own over a restart.
+fn label_dearest(metrics: &Metrics, ledger: &Ledger, now: Timestamp) {
+    let since = Timestamp::from_seconds(now.seconds() - Period::Month.nominal_seconds());
+    let query = SpendQuery { by: vec![Column::TenantId], since: Some(since), until: None, filters: Vec::new() };
+    match ledger.reader().spend(&query) {
+        Ok(rows) => metrics.label_tenants(rows.iter().filter_map(|row| row.dimensions.first()?.as_deref())),
+        Err(error) => tracing::warn!(%error, "the dearest tenants could not be read from the ledger"),
+    }
 }
 
 /// The configured token, or a random one.

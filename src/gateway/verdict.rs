@@ -1,0 +1,114 @@
+//! The last word before a call leaves: its rate, its place in the ledger's queue, and whether it is a new logical request.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use crate::ledger::Permit;
+use crate::meter::pace::{Rate, Remaining, Wait};
+use crate::policy::decision::{Actions, Decision};
+use crate::telemetry::{Action, Metrics, Mode};
+use crate::wire::Peek;
+
+use super::Worker;
+use super::admit::{self, Admission};
+use super::call::Call;
+use super::refuse::Refused;
+use super::reply::{self, Done, Fields};
+use super::settle::write_refusal;
+use super::tap::Answer;
+
+/// What clients are told when their call will not be in the ledger.
+const UNWRITTEN: &str = "the ledger is unavailable";
+
+/// A call that goes.
+pub(super) struct Verdict {
+    pub(super) admission: Admission,
+    /// A place in the ledger's queue. `None`: the row is lost, and counted as lost.
+    pub(super) permit: Option<Permit>,
+    /// Whether this is a new request, and not another attempt of one.
+    pub(super) logical: bool,
+    /// What is left of the rate that the call was held to.
+    pub(super) rate: Option<(Box<str>, u64, Remaining)>,
+    pub(super) warning: Option<&'static str>,
+}
+
+/// A call that does not go.
+pub(super) struct Refusal {
+    refused: Refused,
+    decision: Decision,
+    throttle: Option<&'static str>,
+}
+
+impl Worker {
+    /// Decides, reserves, and checks what the policy's own function cannot know.
+    pub(super) fn judge(&self, call: &Call, peek: &Peek<'_>, body: &Bytes) -> Result<Verdict, Box<Refusal>> {
+        let gateway = &self.gateway;
+        let refusal = |refused, decision, throttle| Box::new(Refusal { refused, decision, throttle });
+        let mut admission = admit::admit(call, peek, gateway).map_err(|refused| {
+            let (refused, decision) = *refused;
+            refusal(refused, decision, None)
+        })?;
+        let rate = match self.pace(call, &admission.decision) {
+            Ok(rate) => rate,
+            Err(refused) => return Err(refusal(refused, admission.decision, Some("refused"))),
+        };
+        let permit = gateway.ledger.permit().filter(|_| gateway.ledger.healthy());
+        if permit.is_none() && !admission.decision.ceilings.is_empty() {
+            return Err(refusal(Refused::unavailable(UNWRITTEN), admission.decision, None));
+        }
+        let logical = gateway.retries.begins(call, body);
+        admission.reservation.admit(logical);
+        count(&gateway.metrics, &admission.decision.actions, Mode::Enforce, admission.clamped);
+        count(&gateway.metrics, &admission.decision.would, Mode::DryRun, false);
+        let warning = permit.is_none().then_some(UNWRITTEN);
+        Ok(Verdict { admission, permit, logical, rate, warning })
+    }
+
+    fn pace(&self, call: &Call, decision: &Decision) -> Result<Option<(Box<str>, u64, Remaining)>, Refused> {
+        let Some(throttle) = &decision.actions.throttle else { return Ok(None) };
+        let rate = Rate { rule: &throttle.rule, requests: throttle.requests, per: throttle.per };
+        match self.gateway.pace.check(call.account.tenant.id.as_str(), rate, call.now) {
+            Ok(remaining) => {
+                let window = throttle.per.nominal_seconds().unsigned_abs();
+                Ok(Some((Box::from(&*throttle.rule), window, remaining)))
+            }
+            Err(Wait(wait)) => Err(Refused::throttled(call, &throttle.rule, wait)),
+        }
+    }
+
+    /// Writes a refusal down and puts it into the dialect's shape.
+    pub(super) fn refuse(&self, call: &Call, body: &Bytes, refusal: Refusal, asked: &HeaderMap) -> Response<Answer> {
+        let Refusal { refused, decision, throttle } = refusal;
+        let policy = &call.snapshot.policy;
+        let decided = reply::decision_field(&decision.actions, policy, Done { clamp: None, throttle });
+        let would = reply::would_field(&decision, policy);
+        let mut response = refused.response(call.provider.family, &call.id, asked);
+        reply::refused(response.headers_mut(), call, &decided, &would);
+        reply::timing(response.headers_mut(), call.arrived.elapsed(), None);
+        let metrics = &self.gateway.metrics;
+        if throttle.is_some() {
+            metrics.decided(Action::Throttle, Mode::Enforce);
+        }
+        if decision.actions.block.is_some() {
+            metrics.decided(Action::Block, Mode::Enforce);
+        }
+        count(metrics, &decision.would, Mode::DryRun, false);
+        self.gateway.retries.refused(call, body);
+        write_refusal(self, call, Fields { decision: decided, would }, refused.status);
+        response
+    }
+}
+
+/// Counts what was done to a call that goes; in dry run, what would have been.
+fn count(metrics: &Metrics, actions: &Actions, mode: Mode, clamped: bool) {
+    let done = [
+        (Action::Clamp, clamped),
+        (Action::Cap, actions.cap.is_some() && !clamped),
+        (Action::Throttle, mode == Mode::DryRun && actions.throttle.is_some()),
+        (Action::Route, actions.route.is_some()),
+        (Action::Block, actions.block.is_some()),
+    ];
+    for (action, _) in done.into_iter().filter(|(_, done)| *done) {
+        metrics.decided(action, mode);
+    }
+}
