@@ -44,6 +44,7 @@ impl Reply {
     }
 
     pub(crate) fn json(&self) -> Value {
+        assert!(!self.cut, "the answer breaks off: {}", self.text());
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 

@@ -15,3 +15,5 @@ mod ladder;
 mod ledger_crash;
 #[cfg(test)]
 mod policies;
+#[cfg(test)]
+mod sdk;

@@ -1,6 +1,6 @@
 //! The request path: one call goes up the stairs once and comes down once.
 //!
-//! Every core runs a [`Worker`] of its own: its listener, its upstream connections, its handles to counters. Workers share
+//! Every core runs a `Worker` of its own: its listener, its upstream connections, its handles to counters. Workers share
 //! the [`Gateway`]: options, the running snapshot, the meter, the ledger's queue. Nothing here waits for the ledger, and a
 //! fault of ours never changes a byte of an answer that has begun.
 

@@ -15,6 +15,7 @@ cheaper models, `slowco` a throttle of some 30 requests a minute, `blockco` a bl
 """
 
 import contextlib
+import faulthandler
 import functools
 import json
 import os
@@ -36,6 +37,7 @@ KEY = os.environ.get("PLIMSOLL_KEY", "sk-test")
 ADMIN = os.environ.get("PLIMSOLL_ADMIN_URL", "").rstrip("/")
 ADMIN_TOKEN = os.environ.get("PLIMSOLL_ADMIN_TOKEN", "")
 CAP = 600
+LONGEST = 300  # seconds for everything: an SDK that waits for ever is a failure
 TAG = "digest.weekly"
 CLIENTS = []
 
@@ -597,6 +599,7 @@ def chosen(words_of_names):
 
 
 def main(words_of_names):
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     if ADMIN and not DIRECT:
         START.update(spend("globex"))
     passed = failed = 0
