@@ -205,6 +205,74 @@ pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> 
     Reply { status: head.status, headers: head.headers, body: Bytes::from(bytes), cut }
 }
 
+/// An answer that is read piece by piece. Dropped in between, it closes its connection.
+pub(crate) struct Exchange {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    body: hyper::body::Incoming,
+    _connection: tokio::task::JoinSet<()>,
+}
+
+impl Exchange {
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> Self {
+        let tcp = TcpStream::connect(address).await.expect("a connection");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.expect("a handshake");
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        let (mut head, body) = request.into_parts();
+        head.headers.entry("host").or_insert(http::HeaderValue::from_static("gateway"));
+        let response = sender.send_request(Request::from_parts(head, body)).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        Self { status: head.status, headers: head.headers, body, _connection: tasks }
+    }
+
+    /// The next bytes; `None` at a clean end, an error where the stream was cut.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        let frame = tokio::time::timeout(Duration::from_secs(5), self.body.frame()).await.expect("bytes within 5 s")?;
+        Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> String {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    }
+}
+
+/// Writes bytes as they are and reads what comes until the connection is closed, for at most eight seconds.
+pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> RawReply {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut tcp = TcpStream::connect(address).await.expect("a connection");
+    // The gateway may have closed before everything was written: that is an outcome, not a fault.
+    let _ = tcp.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let reading = async {
+        let mut buffer = [0_u8; 4096];
+        while let Ok(read @ 1..) = tcp.read(&mut buffer).await {
+            answer.extend_from_slice(&buffer[..read]);
+        }
+    };
+    let closed = tokio::time::timeout(Duration::from_secs(8), reading).await.is_ok();
+    RawReply { text: String::from_utf8_lossy(&answer).into_owned(), closed }
+}
+
+/// What came back over a raw socket.
+#[derive(Debug)]
+pub(crate) struct RawReply {
+    pub text: String,
+    /// The gateway closed the connection.
+    pub closed: bool,
+}
+
+impl RawReply {
+    /// The status of the first answer, 0 when there was none.
+    pub(crate) fn status(&self) -> u16 {
+        self.text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+    }
+}
+
 /// A webhook receiver that remembers what it was sent.
 pub(crate) struct Receiver {
     address: SocketAddr,
