@@ -60,6 +60,8 @@ pub(crate) struct Setup<'a> {
     pub clock: Arc<dyn Clock>,
     /// Lines added to plimsoll.yaml.
     pub config: &'a str,
+    /// Lines added to its `providers:`.
+    pub providers: &'a str,
     /// Whether gateway keys are configured.
     pub keys: bool,
 }
@@ -72,6 +74,7 @@ impl Default for Setup<'_> {
             script: Script::default(),
             clock: Arc::new(SystemClock),
             config: "",
+            providers: "",
             keys: true,
         }
     }
@@ -88,9 +91,9 @@ impl Rig {
         if let Some(tenants) = setup.tenants {
             fs::write(policies.join("tenants.csv"), tenants).expect("tenants");
         }
-        let provider = Provider::start(setup.script).await.expect("a scripted provider");
+        let provider = Provider::start(setup.script.clone()).await.expect("a scripted provider");
         let file = folder.path().join("plimsoll.yaml");
-        fs::write(&file, config(&provider.base_url(), setup.keys, setup.config)).expect("a configuration");
+        fs::write(&file, config(&provider.base_url(), &setup)).expect("a configuration");
         let node = start_node(&file, setup.clock).await;
         Self { provider, node, folder }
     }
@@ -162,13 +165,15 @@ async fn start_node(file: &Path, clock: Arc<dyn Clock>) -> Node {
     .expect("a start")
 }
 
-fn config(provider: &str, keys: bool, more: &str) -> String {
+fn config(provider: &str, setup: &Setup<'_>) -> String {
+    let Setup { keys, config: more, providers, .. } = *setup;
     let key = if keys { ", api_key: \"sk-provider-secret\"" } else { "" };
     let mut text = format!(
         "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0, token: {ADMIN_TOKEN} }}\nproviders:\n  openai: {{ dialect: openai, base_url: \
          \"{provider}\"{key} }}\n  anthropic: {{ dialect: anthropic, base_url: \"{provider}\"{key} }}\n  gemini: {{ dialect: gemini, base_url: \
          \"{provider}\"{key} }}\n"
     );
+    text.push_str(providers);
     if keys {
         text.push_str("keys:\n  - { name: backend, secret: ");
         text.push_str(KEY);
