@@ -61,6 +61,8 @@ pub(crate) struct Setup<'a> {
     pub clock: Arc<dyn Clock>,
     /// Lines added to plimsoll.yaml.
     pub config: &'a str,
+    /// Lines added to its `providers:`.
+    pub providers: &'a str,
     /// Whether gateway keys are configured.
     pub keys: bool,
 }
@@ -73,6 +75,7 @@ impl Default for Setup<'_> {
             script: Script::default(),
             clock: Arc::new(SystemClock),
             config: "",
+            providers: "",
             keys: true,
         }
     }
@@ -89,9 +92,9 @@ impl Rig {
         if let Some(tenants) = setup.tenants {
             fs::write(policies.join("tenants.csv"), tenants).expect("tenants");
         }
-        let provider = Provider::start(setup.script).await.expect("a scripted provider");
+        let provider = Provider::start(setup.script.clone()).await.expect("a scripted provider");
         let file = folder.path().join("plimsoll.yaml");
-        fs::write(&file, config(&provider.base_url(), setup.keys, setup.config)).expect("a configuration");
+        fs::write(&file, config(&provider.base_url(), &setup)).expect("a configuration");
         let node = start_node(&file, setup.clock).await;
         Self { provider, node, folder }
     }
@@ -163,13 +166,15 @@ async fn start_node(file: &Path, clock: Arc<dyn Clock>) -> Node {
     .expect("a start")
 }
 
-fn config(provider: &str, keys: bool, more: &str) -> String {
+fn config(provider: &str, setup: &Setup<'_>) -> String {
+    let Setup { keys, config: more, providers, .. } = *setup;
     let key = if keys { ", api_key: \"sk-provider-secret\"" } else { "" };
     let mut text = format!(
         "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0, token: {ADMIN_TOKEN} }}\nproviders:\n  openai: {{ dialect: openai, base_url: \
          \"{provider}\"{key} }}\n  anthropic: {{ dialect: anthropic, base_url: \"{provider}\"{key} }}\n  gemini: {{ dialect: gemini, base_url: \
          \"{provider}\"{key} }}\n"
     );
+    text.push_str(providers);
     if keys {
         text.push_str("keys:\n  - { name: backend, secret: ");
         text.push_str(KEY);
@@ -204,6 +209,74 @@ pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> 
         }
     }
     Reply { status: head.status, headers: head.headers, body: Bytes::from(bytes), cut }
+}
+
+/// An answer that is read piece by piece. Dropped in between, it closes its connection.
+pub(crate) struct Exchange {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    body: hyper::body::Incoming,
+    _connection: tokio::task::JoinSet<()>,
+}
+
+impl Exchange {
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> Self {
+        let tcp = TcpStream::connect(address).await.expect("a connection");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.expect("a handshake");
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        let (mut head, body) = request.into_parts();
+        head.headers.entry("host").or_insert(http::HeaderValue::from_static("gateway"));
+        let response = sender.send_request(Request::from_parts(head, body)).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        Self { status: head.status, headers: head.headers, body, _connection: tasks }
+    }
+
+    /// The next bytes; `None` at a clean end, an error where the stream was cut.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        let frame = tokio::time::timeout(Duration::from_secs(5), self.body.frame()).await.expect("bytes within 5 s")?;
+        Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> String {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    }
+}
+
+/// Writes bytes as they are and reads what comes until the connection is closed, for at most eight seconds.
+pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> RawReply {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut tcp = TcpStream::connect(address).await.expect("a connection");
+    // The gateway may have closed before everything was written: that is an outcome, not a fault.
+    let _ = tcp.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let reading = async {
+        let mut buffer = [0_u8; 4096];
+        while let Ok(read @ 1..) = tcp.read(&mut buffer).await {
+            answer.extend_from_slice(&buffer[..read]);
+        }
+    };
+    let closed = tokio::time::timeout(Duration::from_secs(8), reading).await.is_ok();
+    RawReply { text: String::from_utf8_lossy(&answer).into_owned(), closed }
+}
+
+/// What came back over a raw socket.
+#[derive(Debug)]
+pub(crate) struct RawReply {
+    pub text: String,
+    /// The gateway closed the connection.
+    pub closed: bool,
+}
+
+impl RawReply {
+    /// The status of the first answer, 0 when there was none.
+    pub(crate) fn status(&self) -> u16 {
+        self.text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+    }
 }
 
 /// A webhook receiver that remembers what it was sent.

@@ -54,6 +54,8 @@ impl Drop for Watch {
 
 fn watch(control: &Control, events: &mpsc::Sender<Event>, inbox: &Receiver<Event>, told: &dyn Fn(Outcome)) {
     let mut watcher = watcher(control.folder(), events);
+    // What changed between the first reading and the watch gave no event.
+    look(control, told);
     loop {
         match inbox.recv_timeout(LOOK_EVERY) {
             Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -68,9 +70,13 @@ fn watch(control: &Control, events: &mpsc::Sender<Event>, inbox: &Receiver<Event
                 }
             }
         }
-        if let Some(outcome) = control.reload() {
-            told(outcome);
-        }
+        look(control, told);
+    }
+}
+
+fn look(control: &Control, told: &dyn Fn(Outcome)) {
+    if let Some(outcome) = control.reload() {
+        told(outcome);
     }
 }
 

@@ -142,15 +142,18 @@ async fn exchange(attempt: &Attempt, request: Request<Parts>) -> Result<(Respons
 
 /// No answer came. Nothing was sent when the connection failed; otherwise the provider may have billed.
 fn fail(attempt: Attempt, failed: &Failed) -> Refused {
-    let provider = attempt.call.provider.name.clone();
+    // The end customer may read the refusal, so it names no provider; the operator's log does.
+    let (provider, id) = (&attempt.call.provider.name, &attempt.call.id);
     match failed {
         Failed::Connect(error) => {
-            let refused = Refused::upstream(format!("`{provider}` cannot be reached: {error}"));
+            tracing::warn!(%provider, request_id = %id, %error, "a provider cannot be reached");
+            let refused = Refused::upstream("the provider cannot be reached");
             attempt.void(refused.status);
             refused
         }
         Failed::Exchange(error) => {
-            abandon(attempt, Refused::upstream(format!("`{provider}` broke the connection: {error}")))
+            tracing::warn!(%provider, request_id = %id, %error, "a provider broke the connection");
+            abandon(attempt, Refused::upstream("the provider broke the connection"))
         }
     }
 }

@@ -138,7 +138,7 @@ impl Refused {
         Self { retryable: true, wait_s: Some(1), ..Self::new(429, "throttled", message) }
     }
 
-    pub(super) fn upstream(message: String) -> Self {
+    pub(super) fn upstream(message: &str) -> Self {
         Self { retryable: true, ..Self::new(502, "upstream_failed", message) }
     }
 
