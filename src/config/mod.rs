@@ -226,7 +226,10 @@ impl Boot<'_> {
                 self.problems.push(fault.at(&item.place, "give it another name"));
             }
             names.push(Arc::clone(&key.name));
-            ring.insert(digest, key);
+            if !ring.insert(digest, key) {
+                let fault = Diagnostic::error("E033", "this key has the same secret as another");
+                self.problems.push(fault.at(&item.place, "whom would it speak for?"));
+            }
         }
         if ring.is_empty() && !has_errors(self.problems) {
             let fault = Diagnostic::error("E016", "`keys` is empty");

@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub loaded_at: Timestamp,
     /// The tenants that `tenants.csv` holds; the admin API may not change them.
     held_in_file: BTreeSet<TenantId>,
+    /// Whether a policy file is behind it.
+    has_files: bool,
 }
 
 /// What the last attempt to load said.
@@ -86,13 +88,13 @@ pub struct History {
     /// Calls back for every row since a moment: when it was admitted, its dimensions, its amounts.
     pub replay: Box<Replayed>,
     /// The steps reached in windows that began since a moment.
-    pub steps: Box<dyn Fn(Timestamp) -> Vec<PastStep> + Send + Sync>,
+    pub steps: Box<dyn Fn(Timestamp) -> Result<Vec<PastStep>, String> + Send + Sync>,
     /// The tenants that the admin API holds.
-    pub tenants: Box<dyn Fn() -> Vec<Tenant> + Send + Sync>,
+    pub tenants: Box<dyn Fn() -> Result<Vec<Tenant>, String> + Send + Sync>,
 }
 
 /// Replays rows since a moment into a taker.
-pub type Replayed = dyn Fn(Timestamp, &mut Replay<'_>) + Send + Sync;
+pub type Replayed = dyn Fn(Timestamp, &mut Replay<'_>) -> Result<(), String> + Send + Sync;
 
 /// Takes one row of the past.
 pub type Replay<'a> = dyn FnMut(Timestamp, &Dimensions<'_>, Amounts) + 'a;
@@ -128,7 +130,7 @@ impl Control {
         let files = Files::read(&around.folder)
             .map_err(|diagnostic| Broken { diagnostics: vec![*diagnostic], sources: Vec::new() })?;
         let (snapshot, warnings) = build(&around, &files, 1)?;
-        seed(&around, &snapshot, None);
+        seed(&around, &snapshot, None).map_err(|error| forgotten(&error))?;
         let last = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
         Ok(Self {
             current: ArcSwap::from_pointee(snapshot),
@@ -181,7 +183,7 @@ impl Control {
             return None;
         }
         seen.clone_from(&files.digest);
-        Some(self.put_in_force(&files))
+        Some(self.take_over(&files))
     }
 
     /// Reads the folder again even when the files are as they were.
@@ -202,13 +204,26 @@ impl Control {
         self.put_in_force(&files)
     }
 
+    /// A folder that has lost its last policy is more likely unmounted than meant.
+    fn take_over(&self, files: &Files) -> Result<Arc<Snapshot>, Broken> {
+        if files.policies.is_empty() && self.load().has_files {
+            let fault =
+                Diagnostic::error("E004", format!("`{}` holds no policy any more", self.around.folder.display()));
+            let fault = fault.help("the running policy stays; to enforce nothing, write one with `mode: dry_run`");
+            return Err(self.rejected(Broken { diagnostics: vec![fault], sources: Vec::new() }));
+        }
+        self.put_in_force(files)
+    }
+
     fn put_in_force(&self, files: &Files) -> Result<Arc<Snapshot>, Broken> {
         let before = self.load();
         let (snapshot, warnings) =
             build(&self.around, files, before.number + 1).map_err(|broken| self.rejected(broken))?;
-        seed(&self.around, &snapshot, Some(&before));
+        seed(&self.around, &snapshot, Some(&before)).map_err(|error| self.rejected(forgotten(&error)))?;
         let snapshot = Arc::new(snapshot);
         self.current.store(Arc::clone(&snapshot));
+        let budgets = &snapshot.policy.budgets;
+        self.around.meter.retain(|identity| budgets.iter().any(|budget| &*budget.identity == identity));
         let reload = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = reload;
         Ok(snapshot)
@@ -237,7 +252,7 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
     let (mut directory, found) = directory(files, compiled.policy.as_ref());
     diagnostics.extend(found);
     let held_in_file = directory.iter().map(|tenant| tenant.id.clone()).collect();
-    for tenant in (around.history.tenants)() {
+    for tenant in (around.history.tenants)().map_err(|error| forgotten(&error))? {
         directory.add_absent(tenant);
     }
     let faulty = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
@@ -252,6 +267,7 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
                 prices: Arc::clone(&around.prices),
                 loaded_at: now,
                 held_in_file,
+                has_files: !files.policies.is_empty(),
             };
             Ok((snapshot, diagnostics))
         }
@@ -284,8 +300,14 @@ pub fn price_table(prices: &PriceBook) -> String {
     format!("built-in table {}", prices.as_of())
 }
 
+/// Counters that cannot be rebuilt must not begin at zero: then nothing is loaded.
+fn forgotten(error: &str) -> Broken {
+    let fault = Diagnostic::error("E003", format!("the ledger cannot say what was spent so far: {error}"));
+    Broken { diagnostics: vec![fault.help("the running policy stays; mend the ledger first")], sources: Vec::new() }
+}
+
 /// Gives the counters of new budgets what the ledger already holds for them, and forgets those of budgets that are gone.
-fn seed(around: &Surroundings, snapshot: &Snapshot, before: Option<&Snapshot>) {
+fn seed(around: &Surroundings, snapshot: &Snapshot, before: Option<&Snapshot>) -> Result<(), String> {
     let policy = &snapshot.policy;
     let known = |identity: &str| {
         before.is_some_and(|before| before.policy.budgets.iter().any(|budget| &*budget.identity == identity))
@@ -294,9 +316,10 @@ fn seed(around: &Surroundings, snapshot: &Snapshot, before: Option<&Snapshot>) {
         .filter(|at| !known(&policy.budgets[*at].identity))
         .map(|at| (at, policy.window(at, snapshot.loaded_at)))
         .collect();
-    let identities: Vec<&str> = policy.budgets.iter().map(|budget| &*budget.identity).collect();
-    around.meter.retain(|identity| identities.contains(&identity));
-    let Some(since) = new.iter().map(|(_, window)| window.start).min() else { return };
+    // What a budget of the same identity left behind when it was deleted must not be counted on top.
+    let is_new = |identity: &str| new.iter().any(|(at, _)| &*policy.budgets[*at].identity == identity);
+    around.meter.retain(|identity| !is_new(identity));
+    let Some(since) = new.iter().map(|(_, window)| window.start).min() else { return Ok(()) };
     let counter = |at: usize, key: &str, window: Window| {
         around.meter.counter(&policy.budgets[at].identity, key).window(snapshot.loaded_at, || window)
     };
@@ -312,8 +335,8 @@ fn seed(around: &Surroundings, snapshot: &Snapshot, before: Option<&Snapshot>) {
                 }
             }
         }
-    });
-    for past in (around.history.steps)(since) {
+    })?;
+    for past in (around.history.steps)(since)? {
         let found = new
             .iter()
             .find(|(at, window)| policy.budgets[*at].name == past.budget && window.start == past.window_start);
@@ -324,4 +347,5 @@ fn seed(around: &Surroundings, snapshot: &Snapshot, before: Option<&Snapshot>) {
             counter.open_decision(past.at);
         }
     }
+    Ok(())
 }

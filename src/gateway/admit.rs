@@ -12,9 +12,10 @@ use crate::meter::Meter;
 use crate::meter::cell::Refused as Misfit;
 use crate::meter::counter::WindowCounter;
 use crate::meter::reservation::{self, Ask, Reservation};
+use crate::policy::budget::Budget;
 use crate::policy::decision::{Actions, Block, Decision};
 use crate::policy::evaluate;
-use crate::policy::plan::OnNoFit;
+use crate::policy::plan::{OnNoFit, OnUnpricedModel};
 use crate::wire::{Operation, Peek};
 
 use super::Gateway;
@@ -26,6 +27,8 @@ use super::refuse::Refused;
 const SMALLEST_CLAMP: u64 = 256;
 /// What bounds an input that the body only refers to, for a model whose context window is not known.
 const UNKNOWN_CONTEXT: u64 = 2_000_000;
+/// What is held at most for a model whose output limit is not known.
+const UNKNOWN_OUTPUT: u64 = 32_768;
 /// How often a clamp is tried again when other calls take what was free.
 const CLAMP_TRIES: usize = 4;
 
@@ -74,21 +77,38 @@ pub(super) fn count(call: &Call, peek: &Peek<'_>, meter: &Meter) -> Counting {
 pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<Admission, Box<(Refused, Decision)>> {
     let counting = count(call, peek, &gateway.meter);
     announce::crossed(gateway, call, &counting);
-    let decision = evaluate(&call.snapshot.policy, &call.facts(peek), &counting.standings);
-    if let Some(block) = &decision.actions.block {
-        return Err(Box::new((blocked(call, block, &decision, &counting), decision)));
+    let mut decision = evaluate(&call.snapshot.policy, &call.facts(peek), &counting.standings);
+    if !can_cost(call.operation) {
+        // Lists, deletions and token counts are free: no rule is about them.
+        decision = Decision { states: decision.states, ..Decision::default() };
     }
-    match reserve(call, peek, &decision, &counting) {
+    if !has_output(call.operation) {
+        (decision.actions.cap, decision.actions.cap_kept_thinking) = (None, false);
+    }
+    if let Some(block) = &decision.actions.block {
+        return Err(Box::new((blocked(call, block, &decision), decision)));
+    }
+    match reserve(call, peek, &mut decision, &counting) {
         Ok(held) => Ok(Admission {
             model_served: decision.actions.route.clone().or_else(|| call.model.clone()),
+            cap: held.clamp.or_else(|| cap_to_write(peek, &decision, held.price.as_deref())),
             reservation: held.reservation,
             price: held.price,
-            cap: held.clamp.or(decision.actions.cap),
             clamped: held.clamp.is_some(),
             decision,
             counted: counting,
         }),
         Err(refused) => Err(Box::new((refused, decision))),
+    }
+}
+
+/// The policy's cap; and for a cheaper model that allows less than the client asked for, what it allows.
+fn cap_to_write(peek: &Peek<'_>, decision: &Decision, price: Option<&PriceRow>) -> Option<u64> {
+    let allowed = price.and_then(|price| price.max_output).filter(|_| decision.actions.route.is_some());
+    let asked = decision.actions.cap.or(peek.cap);
+    match (asked, allowed) {
+        (Some(asked), Some(allowed)) if asked > allowed => Some(allowed),
+        _ => decision.actions.cap,
     }
 }
 
@@ -98,35 +118,51 @@ struct Held {
     clamp: Option<u64>,
 }
 
-fn reserve(call: &Call, peek: &Peek<'_>, decision: &Decision, counting: &Counting) -> Result<Held, Refused> {
+fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Counting) -> Result<Held, Refused> {
     let model = decision.actions.route.as_ref().or(call.model.as_ref());
     let price = model.and_then(|model| {
         call.snapshot.prices.find(&call.provider.name, call.provider.family.as_str(), model).cloned()
     });
+    let defaults = &call.snapshot.policy.defaults;
+    if price.is_none() && call.bills() && defaults.on_unpriced_model == OnUnpricedModel::Reject {
+        return Err(Refused::unpriced(call));
+    }
     if decision.ceilings.is_empty() || !can_cost(call.operation) {
         let asks: SmallVec<[Ask<'_>; 8]> = counting.windows.iter().map(Ask::count).collect();
         let reservation = reservation::reserve(&asks).map_err(|_| Refused::internal())?;
         return Ok(Held { reservation, price, clamp: None });
     }
-    if matches!(call.operation, Operation::Unmetered) {
+    if matches!(call.operation, Operation::Unmetered) || peek.deferred {
         return Err(Refused::unmetered(call));
     }
-    let hold = Hold { call, peek, price: price.as_deref(), actions: &decision.actions };
+    let Some(row) = &price else { return Err(Refused::unpriced(call)) };
+    let hold = Hold { call, peek, price: row, actions: &decision.actions };
     let wanted = hold.output_cap();
     let full = wanted.map(|cap| hold.take(cap, decision, counting)).transpose()?;
-    match full {
-        Some(Ok(reservation)) => Ok(Held { reservation, price, clamp: None }),
-        _ if call.snapshot.policy.defaults.on_no_fit == OnNoFit::Reject => {
-            Err(hold.refusal(wanted.unwrap_or(SMALLEST_CLAMP), decision, counting))
+    let refused = match full {
+        Some(Ok(reservation)) => return Ok(Held { reservation, price, clamp: None }),
+        _ if defaults.on_no_fit == OnNoFit::Reject => {
+            hold.refusal(wanted.unwrap_or(SMALLEST_CLAMP), decision, counting)
         }
-        _ => {
-            let (reservation, clamp) = hold.clamp(wanted, decision, counting)?;
-            Ok(Held { reservation, price, clamp: Some(clamp) })
-        }
+        _ => match hold.clamp(wanted, decision, counting) {
+            Ok((reservation, clamp)) => return Ok(Held { reservation, price, clamp: Some(clamp) }),
+            Err(refused) => refused,
+        },
+    };
+    let (refused, block) = refused;
+    if let Some(block) = block {
+        decision.actions.budget = Some(block.budget);
+        decision.actions.block = Some(block);
     }
+    Err(refused)
 }
 
-fn can_cost(operation: Operation) -> bool {
+fn has_output(operation: Operation) -> bool {
+    matches!(operation, Operation::Known(dialect) if dialect.has_output())
+}
+
+/// Whether a call of this kind can cost money.
+pub(super) fn can_cost(operation: Operation) -> bool {
     match operation {
         Operation::Known(dialect) => dialect.bills(),
         Operation::Free => false,
@@ -138,7 +174,7 @@ fn can_cost(operation: Operation) -> bool {
 struct Hold<'a> {
     call: &'a Call,
     peek: &'a Peek<'a>,
-    price: Option<&'a PriceRow>,
+    price: &'a PriceRow,
     actions: &'a Actions,
 }
 
@@ -147,24 +183,18 @@ type Taken = Result<Reservation, (usize, Misfit)>;
 impl Hold<'_> {
     /// The output tokens per choice that the request as decided may produce. `None`: nothing bounds them.
     fn output_cap(&self) -> Option<u64> {
-        if !self.has_output() {
+        if !has_output(self.call.operation) {
             return Some(0);
         }
-        let model_maximum = self.price.and_then(|price| price.max_output);
-        match (self.actions.cap.or(self.peek.cap), model_maximum) {
+        match (self.actions.cap.or(self.peek.cap), self.price.max_output) {
             (Some(cap), Some(maximum)) => Some(cap.min(maximum)),
             (cap, maximum) => cap.or(maximum),
         }
     }
 
-    /// Embeddings answer with vectors, not tokens.
-    fn has_output(&self) -> bool {
-        self.price.is_none_or(|price| price.output > 0)
-    }
-
     fn input_bound(&self) -> u64 {
         if self.peek.input_by_reference {
-            self.price.and_then(|price| price.context).unwrap_or(UNKNOWN_CONTEXT).max(self.peek.input_bound)
+            self.price.context.unwrap_or(UNKNOWN_CONTEXT).max(self.peek.input_bound)
         } else {
             self.peek.input_bound
         }
@@ -174,10 +204,7 @@ impl Hold<'_> {
     fn amount(&self, unit: Unit, cap: u64) -> Result<i64, Refused> {
         let output = cap.saturating_mul(self.peek.choices.max(1));
         match unit {
-            Unit::Money => {
-                let price = self.price.ok_or_else(|| Refused::unpriced(self.call))?;
-                price.bound(self.input_bound(), output).map(Money::nano).ok_or_else(Refused::internal)
-            }
+            Unit::Money => self.price.bound(self.input_bound(), output).map(Money::nano).ok_or_else(Refused::internal),
             Unit::Tokens => i64::try_from(self.input_bound().saturating_add(output)).map_err(|_| Refused::internal()),
             Unit::Requests => Ok(1),
         }
@@ -198,30 +225,26 @@ impl Hold<'_> {
         Ok(reservation::reserve(&asks).map_err(|refused| (counting.standings[refused.ask].budget, refused.why)))
     }
 
-    /// Lowers the output cap to what still fits.
+    /// Writes an output cap of what still fits, above what the request thinks with.
     fn clamp(
         &self,
         wanted: Option<u64>,
         decision: &Decision,
         counting: &Counting,
-    ) -> Result<(Reservation, u64), Refused> {
-        let wanted = wanted.unwrap_or(u64::MAX);
-        let least = SMALLEST_CLAMP.min(self.peek.cap.unwrap_or(u64::MAX)).min(wanted);
+    ) -> Result<(Reservation, u64), (Refused, Option<Block>)> {
+        let wanted = wanted.unwrap_or(UNKNOWN_OUTPUT);
+        let thinking = self.peek.thinking_budget.map_or(0, |budget| budget.saturating_add(1));
+        let least = SMALLEST_CLAMP.min(self.peek.cap.unwrap_or(u64::MAX)).min(wanted).max(thinking);
         for _ in 0..CLAMP_TRIES {
-            let fitting = self.fitting(decision, counting)?.min(wanted);
-            if !self.has_output() || fitting < least || self.starves_thinking(fitting) {
+            let fitting = self.fitting(decision, counting).map_err(|refused| (refused, None))?.min(wanted);
+            if fitting < least {
                 break;
             }
-            if let Ok(reservation) = self.take(fitting, decision, counting)? {
+            if let Ok(reservation) = self.take(fitting, decision, counting).map_err(|refused| (refused, None))? {
                 return Ok((reservation, fitting));
             }
         }
         Err(self.refusal(least, decision, counting))
-    }
-
-    /// A cap at or below the thinking budget is an error at the provider, so no clamp goes there.
-    fn starves_thinking(&self, cap: u64) -> bool {
-        self.peek.thinking_budget.is_some_and(|budget| cap <= budget)
     }
 
     /// The largest output cap whose hold fits below every ceiling now.
@@ -255,26 +278,35 @@ impl Hold<'_> {
     }
 
     /// The refusal of a call whose hold does not fit (ruling 4): retryable when only the holds of others are in the way.
-    fn refusal(&self, cap: u64, decision: &Decision, counting: &Counting) -> Refused {
-        match self.take(cap, decision, counting) {
-            Err(refused) => refused,
-            Ok(Err((_, Misfit::Held)) | Ok(_)) => Refused::reserved(self.call, decision),
-            Ok(Err((budget, Misfit::Full))) => {
-                let resets_at = counting
-                    .standings
-                    .iter()
-                    .find(|standing| standing.budget == budget)
-                    .map_or(self.call.now, |standing| standing.window.end);
-                let block = Block { budget, resets_at, status: 429, message: None };
-                blocked(self.call, &block, decision, counting)
-            }
+    fn refusal(&self, cap: u64, decision: &Decision, counting: &Counting) -> (Refused, Option<Block>) {
+        let budget = match self.take(cap, decision, counting) {
+            Err(refused) => return (refused, None),
+            Ok(Err((_, Misfit::Held)) | Ok(_)) => return (Refused::reserved(self.call, decision), None),
+            Ok(Err((budget, Misfit::Full))) => budget,
+        };
+        let block = self.block(budget, counting);
+        (blocked(self.call, &block, decision), Some(block))
+    }
+
+    /// The block that the budget's own ladder speaks of.
+    fn block(&self, budget: usize, counting: &Counting) -> Block {
+        let policy = &self.call.snapshot.policy;
+        let standing = counting.standings.iter().find(|standing| standing.budget == budget);
+        let rung = policy.budgets.get(budget).and_then(|budget| budget.ladder.rungs.iter().find(|rung| rung.blocks()));
+        let plan = policy.plan(&self.call.account.tenant);
+        let message = rung.and_then(|rung| rung.message.clone());
+        Block {
+            budget,
+            resets_at: standing.map_or(self.call.now, |standing| standing.window.end),
+            status: rung.map_or(429, |rung| rung.status),
+            message: message.or_else(|| plan.and_then(|plan| plan.message.clone())),
         }
     }
 }
 
-fn blocked(call: &Call, block: &Block, decision: &Decision, counting: &Counting) -> Refused {
-    let used_percent =
-        decision.states.iter().find(|state| state.budget == block.budget).map(|state| state.used_percent);
-    let _ = counting;
-    Refused::blocked(call, block, used_percent)
+fn blocked(call: &Call, block: &Block, decision: &Decision) -> Refused {
+    // How full a shared budget is would tell one customer about others.
+    let own = call.snapshot.policy.budgets.get(block.budget).is_some_and(Budget::is_per_tenant);
+    let state = decision.states.iter().find(|state| state.budget == block.budget).filter(|_| own);
+    Refused::blocked(call, block, state.map(|state| state.used_percent))
 }

@@ -26,14 +26,16 @@ use super::tap::{Answer, Reading, Tapped};
 /// anybody still listens.
 pub(super) struct Detached {
     forwarding: Option<Pin<Box<dyn Future<Output = Outcome>>>>,
+    goes_on: bool,
     tasks: TaskTracker,
 }
 
 type Outcome = Result<Response<Answer>, Refused>;
 
 impl Detached {
-    pub(super) fn new(tasks: TaskTracker, forwarding: impl Future<Output = Outcome> + 'static) -> Self {
-        Self { forwarding: Some(Box::pin(forwarding)), tasks }
+    /// `goes_on`: whether the provider bills on when its client is gone; otherwise the exchange ends with the client.
+    pub(super) fn new(tasks: TaskTracker, goes_on: bool, forwarding: impl Future<Output = Outcome> + 'static) -> Self {
+        Self { forwarding: Some(Box::pin(forwarding)), goes_on, tasks }
     }
 }
 
@@ -50,7 +52,7 @@ impl Future for Detached {
 
 impl Drop for Detached {
     fn drop(&mut self) {
-        if let Some(forwarding) = self.forwarding.take() {
+        if let Some(forwarding) = self.forwarding.take().filter(|_| self.goes_on) {
             self.tasks.spawn_local(async move { drop(forwarding.await) });
         }
     }
@@ -136,6 +138,7 @@ async fn exchange(attempt: &Attempt, request: Request<Parts>) -> Result<(Respons
     let mut link = Link::open(stream).await.map_err(Failed::Exchange)?;
     match link.exchange(request).await {
         Ok(response) => Ok((response, link)),
+        Err(ExchangeError { unsent: Some(_), error }) => Err(Failed::Connect(std::io::Error::other(error))),
         Err(failed) => Err(Failed::Exchange(failed.error)),
     }
 }

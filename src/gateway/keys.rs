@@ -47,9 +47,9 @@ pub struct Key {
 pub struct KeyRing(HashMap<KeyDigest, (KeyDigest, Key)>);
 
 impl KeyRing {
-    /// Adds a key.
-    pub fn insert(&mut self, digest: KeyDigest, key: Key) {
-        self.0.insert(digest, (digest, key));
+    /// Adds a key; `false` when its secret is there already.
+    pub fn insert(&mut self, digest: KeyDigest, key: Key) -> bool {
+        self.0.insert(digest, (digest, key)).is_none()
     }
 
     /// Whether no key is configured: then callers bring their provider's own.

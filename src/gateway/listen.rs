@@ -108,11 +108,10 @@ struct Door {
 impl Door {
     async fn run(self, socket: std::net::TcpListener) {
         let worker = Worker::new(Arc::clone(&self.gateway));
-        let graceful = Rc::new(GracefulShutdown::new());
+        let graceful = GracefulShutdown::new();
         let Ok(listener) = TcpListener::from_std(socket) else { return };
         let grace = self.accept_until_stopped(&listener, &worker, &graceful).await;
         drop(listener);
-        let Ok(graceful) = Rc::try_unwrap(graceful) else { return };
         worker.tasks.close();
         let finished = async {
             graceful.shutdown().await;
@@ -127,7 +126,7 @@ impl Door {
         &self,
         listener: &TcpListener,
         worker: &Rc<Worker>,
-        graceful: &Rc<GracefulShutdown>,
+        graceful: &GracefulShutdown,
     ) -> Duration {
         let mut stopped = self.stopped.clone();
         loop {

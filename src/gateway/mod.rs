@@ -180,5 +180,7 @@ impl Worker {
 
 /// Whether a request asks for another protocol.
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(http::header::UPGRADE)
+    // Clients offer `h2c` in passing; not taking it up is the answer to that.
+    let wanted = headers.get(http::header::UPGRADE);
+    wanted.is_some_and(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }

@@ -23,11 +23,13 @@ const KEPT_IDLE: usize = 256;
 /// How long a link may idle. Shorter than what providers' edges keep (60 s and more).
 const IDLE_FOR: Duration = Duration::from_secs(45);
 
+type Driver = Connection<TokioIo<Stream>, Parts>;
+
 /// One HTTP/1.1 connection to a provider.
 pub(super) struct Link {
     sender: SendRequest<Parts>,
-    connection: Pin<Box<Connection<TokioIo<Stream>, Parts>>>,
-    closed: bool,
+    /// Dropped as soon as it ends: only then does hyper hand a queued request back.
+    connection: Option<Pin<Box<Driver>>>,
     idle_since: Instant,
 }
 
@@ -48,20 +50,18 @@ impl Link {
             .max_buf_size(128 * 1024)
             .handshake(TokioIo::new(stream))
             .await?;
-        Ok(Self { sender, connection: Box::pin(connection), closed: false, idle_since: Instant::now() })
+        Ok(Self { sender, connection: Some(Box::pin(connection)), idle_since: Instant::now() })
     }
 
     /// Sends a request and waits for the head of its answer.
     pub(super) async fn exchange(&mut self, request: Request<Parts>) -> Result<Response<Incoming>, ExchangeError> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-        let (connection, closed) = (&mut self.connection, &mut self.closed);
+        let connection = &mut self.connection;
         let outcome = poll_fn(|cx| {
             if let Poll::Ready(outcome) = answer.as_mut().poll(cx) {
                 return Poll::Ready(outcome);
             }
-            if !*closed && connection.as_mut().poll(cx).is_ready() {
-                *closed = true;
-            }
+            drive(connection, cx);
             answer.as_mut().poll(cx)
         })
         .await;
@@ -73,15 +73,19 @@ impl Link {
 
     /// Moves the connection forward; whoever waits for a body frame calls this.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.closed && self.connection.as_mut().poll(cx).is_ready() {
-            self.closed = true;
-        }
+        drive(&mut self.connection, cx);
     }
 
     /// Waits until the link can take another request; `false` when it is closed.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> bool {
         self.drive(cx);
-        !self.closed && self.sender.is_ready()
+        self.connection.is_some() && self.sender.is_ready()
+    }
+}
+
+fn drive(connection: &mut Option<Pin<Box<Driver>>>, cx: &mut Context<'_>) {
+    if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+        *connection = None;
     }
 }
 
@@ -112,6 +116,9 @@ impl Pool {
             return;
         }
         link.idle_since = Instant::now();
+        while self.idle.front().is_some_and(|oldest| oldest.idle_since.elapsed() > IDLE_FOR) {
+            self.idle.pop_front();
+        }
         if self.idle.len() >= KEPT_IDLE {
             self.idle.pop_front();
         }

@@ -108,6 +108,13 @@ impl Refused {
         Self { param, ..Self::new(400, "malformed_request", malformed.message.clone()) }
     }
 
+    pub(super) fn long_model() -> Self {
+        Self {
+            param: Some("model".to_owned()),
+            ..Self::new(400, "malformed_request", "`model` is longer than 256 bytes")
+        }
+    }
+
     pub(super) fn encoded_body(encoding: &str) -> Self {
         let shown: String = encoding.chars().filter(char::is_ascii_graphic).take(40).collect();
         Self::new(

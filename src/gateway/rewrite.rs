@@ -2,7 +2,7 @@
 //! nothing of ours left in the headers.
 
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use smallvec::SmallVec;
 
 use crate::wire::filter::UsageChunkFilter;
@@ -55,6 +55,14 @@ pub(super) fn outbound(
     *request.method_mut() = source.head.method.clone();
     *request.uri_mut() = uri(call, path, source.target.query, own_keys)?;
     *request.headers_mut() = headers(&source.head.headers, worker, call, own_keys);
+    let brings_key = source.target.query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
+    if brings_key && !own_keys && call.provider.family == Family::Gemini {
+        request.headers_mut().remove(credential_header(Family::Gemini));
+    }
+    if source.body.is_empty() && matches!(source.head.method, Method::POST | Method::PUT | Method::PATCH) {
+        // hyper writes no length for an empty body, and some front ends insist on one.
+        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     if asks_usage {
         // A stream that is edited must be readable; the client gets what it can read in any case.
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -84,7 +92,7 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// The caller's credentials, wherever they may be.
-const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
+const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"];
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
@@ -98,20 +106,20 @@ fn is_ours(name: &HeaderName) -> bool {
         || matches!(name, "forwarded" | "x-real-ip" | "x-http-method-override")
 }
 
+/// The headers that `Connection` declares to concern this hop only.
+fn named_by_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
+    let lists = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
 fn headers(inbound: &HeaderMap, worker: &Worker, call: &Call, own_keys: bool) -> HeaderMap {
-    let named: SmallVec<[&str; 4]> = inbound
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .map(str::trim)
-        .collect();
+    let named = named_by_connection(inbound);
     let rules = &worker.gateway.options.attribution;
     let mut headers = HeaderMap::with_capacity(inbound.len() + 2);
     for (name, value) in inbound {
         let dropped = is_hop_by_hop(name)
             || is_ours(name)
-            || named.iter().any(|other| name.as_str().eq_ignore_ascii_case(other))
+            || named.contains(name)
             || rules.accept_aliases.contains(name)
             || (rules.baggage && name == "baggage")
             || (own_keys && CREDENTIALS.contains(&name.as_str()));
@@ -135,11 +143,19 @@ fn credential_header(family: Family) -> HeaderName {
     }
 }
 
-/// The provider's headers as the client gets them: all but those of the upstream connection.
+/// The provider's headers as the client gets them: all but those of the upstream connection, and none in our name.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    for name in named_by_connection(headers) {
+        headers.remove(name);
+    }
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::TRAILER, header::UPGRADE] {
         headers.remove(name);
     }
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
+    let ours: SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| name.as_str().starts_with("plimsoll-")).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
-use crate::domain::attribution::Attribution;
+use crate::domain::attribution::{Attribution, INVALID};
 use crate::domain::tenant::UNATTRIBUTED;
 use crate::policy::plan::OnMissingTenant;
 use crate::wire::{Family, Framing, Operation, Peek, Target, operation};
@@ -26,6 +26,9 @@ use super::tap::Answer;
 use super::upstream::Provider;
 use super::verdict::Verdict;
 use super::{Worker, asks_for_upgrade, intake, keys, quota};
+
+/// The longest name of a model, in bytes. It goes into headers, keys of counters and rows.
+const LONGEST_MODEL: usize = 256;
 
 /// A request whose provider is known.
 struct Addressed {
@@ -103,7 +106,7 @@ impl Worker {
         let caller =
             identify(&options.keys, &options.attribution, &inbound.head.headers, &line).map_err(Refused::stranger)?;
         let snapshot = self.gateway.control.load();
-        if caller.tenant.as_str() == UNATTRIBUTED
+        if [UNATTRIBUTED, INVALID].contains(&caller.tenant.as_str())
             && snapshot.policy.defaults.on_missing_tenant == OnMissingTenant::Reject
         {
             return Err(Refused::missing_tenant());
@@ -119,6 +122,9 @@ impl Worker {
         let target = Target { method: &head.method, path: &addressed.path, query: head.uri.query() };
         let operation = operation(addressed.provider.family, &target);
         let peek = peek(operation, &target, &head.headers, &body)?;
+        if peek.model.as_ref().is_some_and(|model| model.len() > LONGEST_MODEL) {
+            return Err(Refused::long_model());
+        }
         let call = Call {
             id,
             snapshot,
@@ -162,12 +168,13 @@ impl Worker {
         reply::rate(marks, rate.as_ref());
         let outbound = outbound(self, source, &call, &admission)?;
         let (family, id) = (call.provider.family, Arc::clone(&call.id));
+        let goes_on = call.provider.bills_after_cancel && call.bills();
         let mut attempt = Attempt::new(self, call, admission, permit, fields);
         attempt.logical = logical;
         attempt.input_estimate = source.peek.input_estimate;
         attempt.stream = source.peek.framing != Framing::Json;
         let forwarding = forward(attempt, outbound.request, source.peek.framing, outbound.filter);
-        let answer = Detached::new(self.tasks.clone(), forwarding).await;
+        let answer = Detached::new(self.tasks.clone(), goes_on, forwarding).await;
         Ok(answer.unwrap_or_else(|refused| refused.response(family, &id, &source.head.headers)))
     }
 }

@@ -29,7 +29,8 @@ pub(super) struct Attempt {
     pub(super) call: Call,
     /// `None`: the ledger takes nothing, and the row is counted as lost.
     pub(super) permit: Option<Permit>,
-    pub(super) reservation: Reservation,
+    /// Taken when the books are closed.
+    pub(super) reservation: Option<Reservation>,
     pub(super) counted: Counting,
     pub(super) price: Option<Arc<PriceRow>>,
     pub(super) model_served: Option<Arc<str>>,
@@ -64,7 +65,7 @@ impl Attempt {
         Self {
             worker: Rc::clone(worker),
             permit,
-            reservation: admission.reservation,
+            reservation: Some(admission.reservation),
             counted: admission.counted,
             price: admission.price,
             model_served: admission.model_served,
@@ -81,31 +82,35 @@ impl Attempt {
     }
 
     /// Closes the books. `seen_output` is the output that passed, in bytes, for an answer that says nothing itself.
-    pub(super) fn settle(self, reading: Option<&Reading>, seen_output: u64, ending: Ending) {
+    pub(super) fn settle(mut self, reading: Option<&Reading>, seen_output: u64, ending: Ending) {
+        self.close(reading, seen_output, ending);
+    }
+
+    fn close(&mut self, reading: Option<&Reading>, seen_output: u64, ending: Ending) {
+        let Some(reservation) = self.reservation.take() else { return };
         let bill = self.bill(reading, seen_output, ending);
         let mut amounts: Amounts = [0; 3];
         amounts[Unit::Money.index()] = bill.cost.map_or(0, Money::nano);
         amounts[Unit::Tokens.index()] = i64::try_from(bill.usage.total()).unwrap_or(i64::MAX);
-        let Self { worker, call, permit, reservation, counted, .. } = self;
         reservation.settle(amounts);
-        let gateway = &worker.gateway;
-        measure(gateway, &call, self.status, &bill);
+        let (gateway, call) = (&self.worker.gateway, &self.call);
+        measure(gateway, call, self.status, &bill);
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
-        catch_up(gateway, &call, amounts, self.logical);
-        announce::crossed(gateway, &call, &counted);
-        let Some(permit) = permit else { return gateway.ledger.note_lost() };
+        catch_up(gateway, call, amounts, self.logical);
+        announce::crossed(gateway, call, &self.counted);
+        let Some(permit) = self.permit.take() else { return gateway.ledger.note_lost() };
         permit.send(LedgerEntry {
-            model_served: self.model_served,
+            model_served: self.model_served.clone(),
             model_answered: reading.and_then(|reading| reading.model.as_deref()).map(Arc::from),
             stream: self.stream,
             logical: self.logical,
             status: self.status,
             ending,
-            decision: Arc::from(self.fields.decision),
-            would: Arc::from(self.fields.would),
+            decision: Arc::from(self.fields.decision.as_str()),
+            would: Arc::from(self.fields.would.as_str()),
             overhead_us: u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX),
             first_byte_us: self.first_byte.map(|wait| u32::try_from(wait.as_micros()).unwrap_or(u32::MAX)),
-            ..entry(&call, bill)
+            ..entry(call, bill)
         });
     }
 
@@ -123,7 +128,9 @@ impl Attempt {
             Operation::Known(dialect) if !dialect.bills() => return free(Basis::Exact),
             Operation::Known(_) => {}
         }
-        let refused_upstream = ending == Ending::ProviderError;
+        // A status of the provider's own that is not a success, whether or not its body was read to the end.
+        let answered = self.first_byte.is_some() && self.status >= 300;
+        let refused_upstream = ending == Ending::ProviderError || answered;
         let stated = reading.map(|reading| reading.usage).unwrap_or_default();
         if refused_upstream && !stated.is_known() {
             return free(Basis::Exact);
@@ -197,6 +204,13 @@ fn measure(gateway: &Gateway, call: &Call, status: u16, bill: &Bill) {
         cost_nano_usd: bill.cost.map(Money::nano),
         unpriced: bill.cost.is_none() && bill.usage.is_known(),
     });
+}
+
+impl Drop for Attempt {
+    /// However a call ends, its books are closed: a panic, or a stop that did not wait.
+    fn drop(&mut self) {
+        self.close(None, 0, Ending::ClientGone);
+    }
 }
 
 /// Writes down a call that the policy turned away. It cost nothing and counts nowhere.

@@ -56,7 +56,7 @@ impl Worker {
         if permit.is_none() && !admission.decision.ceilings.is_empty() {
             return Err(refusal(Refused::unavailable(UNWRITTEN), admission.decision, None));
         }
-        let logical = gateway.retries.begins(call, body);
+        let logical = admit::can_cost(call.operation) && gateway.retries.begins(call, body);
         admission.reservation.admit(logical);
         count(&gateway.metrics, &admission.decision.actions, Mode::Enforce, admission.clamped);
         count(&gateway.metrics, &admission.decision.would, Mode::DryRun, false);

@@ -294,6 +294,8 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
             _ = due.tick() => {}
         }
         gateway.pace.forget_idle(gateway.clock.now());
+        gateway.in_flight.retain(|_, calls| Arc::strong_count(calls) > 1);
+        forget_closed_windows(&gateway);
         if let Some(certificate) = &certificate {
             let now = certificate.changed_at();
             if now.is_some() && now != seen {
@@ -304,6 +306,16 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
                 }
             }
         }
+    }
+}
+
+/// Counters that nobody asked for since before every open window hold nothing that still counts.
+fn forget_closed_windows(gateway: &Gateway) {
+    let snapshot = gateway.control.load();
+    let now = gateway.clock.now();
+    let starts = (0..snapshot.policy.budgets.len()).map(|budget| snapshot.policy.window(budget, now).start);
+    if let Some(oldest) = starts.min() {
+        gateway.meter.forget_idle(oldest);
     }
 }
 

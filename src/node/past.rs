@@ -10,18 +10,12 @@ pub(super) fn history(ledger: &Ledger) -> History {
     let (rows, steps, tenants) = (ledger.clone(), ledger.reader(), ledger.reader());
     History {
         replay: Box::new(move |since, take| {
-            let read = rows.flush().and_then(|()| {
-                rows.reader().replay(since, &mut |at, dimensions, amounts| take(at, &dimensions, amounts))
-            });
-            if let Err(error) = read {
-                tracing::error!(%error, "counters could not be rebuilt from the ledger");
-            }
+            rows.flush().map_err(|error| error.to_string())?;
+            let read = rows.reader().replay(since, &mut |at, dimensions, amounts| take(at, &dimensions, amounts));
+            read.map_err(|error| error.to_string())
         }),
         steps: Box::new(move |since: Timestamp| {
-            let entries = steps.transitions(since).unwrap_or_else(|error| {
-                tracing::error!(%error, "the steps reached so far could not be read from the ledger");
-                Vec::new()
-            });
+            let entries = steps.transitions(since).map_err(|error| error.to_string())?;
             let past = entries.into_iter().filter_map(|entry| {
                 let step = Step::parse(&entry.step)?;
                 Some(PastStep {
@@ -32,13 +26,8 @@ pub(super) fn history(ledger: &Ledger) -> History {
                     at: entry.at,
                 })
             });
-            past.collect()
+            Ok(past.collect())
         }),
-        tenants: Box::new(move || {
-            tenants.tenants().unwrap_or_else(|error| {
-                tracing::error!(%error, "the admin API's tenants could not be read");
-                Vec::new()
-            })
-        }),
+        tenants: Box::new(move || tenants.tenants().map_err(|error| error.to_string())),
     }
 }

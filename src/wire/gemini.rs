@@ -70,6 +70,9 @@ macro_rules! dialect {
             fn bills(&self) -> bool {
                 $bills
             }
+            fn has_output(&self) -> bool {
+                $bills && $name != "gemini-embed"
+            }
             fn peek<'a>(&self, target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
                 $peek(target, body)
             }

@@ -76,6 +76,10 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     fn bills(&self) -> bool {
         true
     }
+    /// Whether an answer has output tokens that a cap could bound. Embeddings have none.
+    fn has_output(&self) -> bool {
+        self.bills()
+    }
     /// Reads a request in one pass, borrowing from it. Refuses malformed JSON, and duplicate or case-variant keys of the
     /// fields that are read, so that the bytes that are judged are the bytes that are forwarded.
     fn peek<'a>(&self, target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed>;
@@ -128,6 +132,8 @@ pub struct Peek<'a> {
     /// The request refers to input that is not in it (previous response, files by reference, cached content, server-side
     /// tools), so that only the model's context window bounds it.
     pub input_by_reference: bool,
+    /// The answer comes later, by another request (`background`): it cannot be metered here.
+    pub deferred: bool,
     /// A middling estimate of the input tokens, for answers without usage.
     pub input_estimate: u64,
     /// Whether usage must be asked for.

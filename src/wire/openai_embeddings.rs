@@ -21,6 +21,10 @@ impl Dialect for OpenAiEmbeddings {
         "openai-embeddings"
     }
 
+    fn has_output(&self) -> bool {
+        false
+    }
+
     fn family(&self) -> Family {
         Family::OpenAi
     }

@@ -35,6 +35,7 @@ static PLAN: Plan = Plan {
             "text",
             "reasoning",
             "plugins",
+            "background",
         ],
         snake: false,
     },
@@ -79,6 +80,7 @@ impl Dialect for OpenAiResponses {
         if fields.flag("stream")? {
             peek.framing = Framing::Sse;
         }
+        peek.deferred = fields.flag("background")?;
         let by_reference = fields.any(&["previous_response_id", "conversation", "prompt", "plugins"]);
         survey.measure(&mut peek, fields.any(&["tools", "text", "reasoning"]), by_reference);
         Ok(peek)

@@ -71,7 +71,10 @@ async fn a_model_without_a_price_is_refused_under_a_hard_budget_and_counted_othe
     let rig = under(&hard("$1/month")).await;
     let reply = rig.chat("globex", "a", &body).await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-    assert_eq!((&reply.json()["error"]["code"], &reply.json()["error"]["param"]), (&json!("unpriced_model"), &json!("model")));
+    assert_eq!(
+        (&reply.json()["error"]["code"], &reply.json()["error"]["param"]),
+        (&json!("unpriced_model"), &json!("model"))
+    );
     assert!(reply.text().contains("`acme-llm-1`") && rig.provider.requests().is_empty());
     rig.stop().await;
 
@@ -143,7 +146,8 @@ async fn a_cap_that_would_starve_thinking_is_raised_above_its_budget() {
     let rig = under(&at_once("contain: { at: 100%, cap_output_tokens: 600 }")).await;
     let body = |thinking: Value, max: u64| {
         let messages = json!([{ "role": "user", "content": "[[tokens=400]] hello" }]);
-        json!({ "model": "claude-sonnet-4-5", "max_tokens": max, "thinking": thinking, "messages": messages }).to_string()
+        json!({ "model": "claude-sonnet-4-5", "max_tokens": max, "thinking": thinking, "messages": messages })
+            .to_string()
     };
     let first = rig.send(with(post(MESSAGES), body(json!({ "type": "disabled" }), 1_000))).await;
     row(&rig, first.header("plimsoll-request-id")).await;

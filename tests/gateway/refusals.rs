@@ -29,6 +29,11 @@ async fn a_body_that_cannot_be_judged_is_refused_in_the_dialects_shape() {
     let deep = format!("{{\"model\":\"gpt-4o\",\"x\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
     assert_eq!(rig.send(with(post(CHAT), deep)).await.status, StatusCode::BAD_REQUEST);
     assert!(rig.provider.requests().is_empty());
+    // Some clients offer h2c in passing; it is not taken up, and the call goes on.
+    let offer = Request::get(CHAT).header("authorization", format!("Bearer {KEY}")).header("upgrade", "h2c");
+    let reply = rig.send(with(offer.header("connection", "upgrade"), "")).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    assert!(!rig.provider.requests()[0].headers.contains_key("upgrade"));
     rig.stop().await;
 }
 
@@ -82,7 +87,8 @@ async fn a_body_above_the_limit_is_refused_announced_or_not() {
         assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
         assert_eq!(reason(path, &reply), ("body_too_large".to_owned(), class.to_owned()));
     }
-    let chunked = format!("{}800\r\n{large}\r\n0\r\n\r\n", head(CHAT, "transfer-encoding: chunked\r\nconnection: close\r\n"));
+    let chunked =
+        format!("{}800\r\n{large}\r\n0\r\n\r\n", head(CHAT, "transfer-encoding: chunked\r\nconnection: close\r\n"));
     let answer = raw(rig.node.data_address(), chunked.as_bytes()).await;
     assert_eq!(answer.status(), 413, "{answer:?}");
     let reply = rig.send(with(post(CHAT).header("content-encoding", "gzip"), chat("hello").to_string())).await;
@@ -140,7 +146,9 @@ async fn a_head_that_is_too_large_or_malformed_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_whose_length_is_ambiguous_never_becomes_two() {
     let rig = plain().await;
-    let second = format!("POST /openai/v1/smuggled HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\ncontent-length: 0\r\n\r\n");
+    let second = format!(
+        "POST /openai/v1/smuggled HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\ncontent-length: 0\r\n\r\n"
+    );
     for lines in [
         "content-length: 4\r\ncontent-length: 0\r\n",
         "content-length: +4\r\n",
@@ -209,7 +217,7 @@ async fn a_provider_that_is_not_configured_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_protocol_is_not_spoken() {
     let rig = plain().await;
-    for (protocol, path) in [("websocket", "/openai/v1/realtime"), ("h2c", CHAT)] {
+    for (protocol, path) in [("websocket", "/openai/v1/realtime"), ("h2x", CHAT)] {
         let request = Request::get(path)
             .header("authorization", format!("Bearer {KEY}"))
             .header("connection", "upgrade")
@@ -218,7 +226,9 @@ async fn another_protocol_is_not_spoken() {
         assert_eq!(reply.status, StatusCode::NOT_IMPLEMENTED, "{protocol}");
     }
     let mut tcp = TcpStream::connect(rig.node.data_address()).await.expect("a connection");
-    tcp.write_all(b"CONNECT api.openai.com:443 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("a write");
+    tcp.write_all(b"CONNECT api.openai.com:443 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .await
+        .expect("a write");
     let mut answer = String::new();
     let read = tokio::time::timeout(Duration::from_secs(2), tcp.read_to_string(&mut answer)).await;
     assert!(read.is_ok() && answer.starts_with("HTTP/1.1 501"), "{answer}");
