@@ -71,7 +71,10 @@ async fn a_model_without_a_price_is_refused_under_a_hard_budget_and_counted_othe
     let rig = under(&hard("$1/month")).await;
     let reply = rig.chat("globex", "a", &body).await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-    assert_eq!((&reply.json()["error"]["code"], &reply.json()["error"]["param"]), (&json!("unpriced_model"), &json!("model")));
+    assert_eq!(
+        (&reply.json()["error"]["code"], &reply.json()["error"]["param"]),
+        (&json!("unpriced_model"), &json!("model"))
+    );
     assert!(reply.text().contains("`acme-llm-1`") && rig.provider.requests().is_empty());
     rig.stop().await;
 
@@ -116,7 +119,8 @@ async fn what_only_the_holds_of_others_keep_from_fitting_may_try_again() {
     let policy = format!("{}defaults: {{ on_no_fit: reject }}\n", hard("$0.015/month"));
     let rig = Arc::new(under(&policy).await);
     let other = Arc::clone(&rig);
-    let holding = tokio::spawn(async move { other.chat("globex", "a", &capped(1_000, "[[delay=600]]")).await });
+    let mut holding = tokio::task::JoinSet::new();
+    holding.spawn(async move { other.chat("globex", "a", &capped(1_000, "[[delay=600]]")).await });
     eventually("the first call", async || rig.provider.requests().len() == 1).await;
     let reply = rig.chat("globex", "a", &capped(1_000, "")).await;
     assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{}", reply.text());
@@ -126,7 +130,7 @@ async fn what_only_the_holds_of_others_keep_from_fitting_may_try_again() {
     assert_eq!(reply.header("x-should-retry"), "");
     // Another tenant has a counter of its own.
     assert_eq!(rig.chat("acme-corp", "a", &capped(1_000, "")).await.status, StatusCode::OK);
-    assert_eq!(holding.await.expect("no panic").status, StatusCode::OK);
+    assert_eq!(holding.join_all().await[0].status, StatusCode::OK);
     assert_eq!(rig.chat("globex", "a", &capped(300, "")).await.status, StatusCode::OK);
 }
 
@@ -143,7 +147,8 @@ async fn a_cap_that_would_starve_thinking_is_raised_above_its_budget() {
     let rig = under(&at_once("contain: { at: 100%, cap_output_tokens: 600 }")).await;
     let body = |thinking: Value, max: u64| {
         let messages = json!([{ "role": "user", "content": "[[tokens=400]] hello" }]);
-        json!({ "model": "claude-sonnet-4-5", "max_tokens": max, "thinking": thinking, "messages": messages }).to_string()
+        json!({ "model": "claude-sonnet-4-5", "max_tokens": max, "thinking": thinking, "messages": messages })
+            .to_string()
     };
     let first = rig.send(with(post(MESSAGES), body(json!({ "type": "disabled" }), 1_000))).await;
     row(&rig, first.header("plimsoll-request-id")).await;

@@ -21,7 +21,10 @@ const ODD_BODIES: [(&str, &str); 3] = [
         MESSAGES,
         "\n{\"max_tokens\":   64,\"x\":\"\\u0000\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\\u2028 hi\"}]}],\"model\":\"claude\\u002dsonnet-4-5\"}",
     ),
-    (GENERATE, "{\"contents\":[{\"parts\":[{\"text\":\"a\"}]}],\"generation_config\":{\"max_output_tokens\":7},\"z\":[]}"),
+    (
+        GENERATE,
+        "{\"contents\":[{\"parts\":[{\"text\":\"a\"}]}],\"generation_config\":{\"max_output_tokens\":7},\"z\":[]}",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +86,8 @@ async fn every_answer_says_what_was_decided_under_which_policy() {
 async fn an_event_reaches_the_client_before_the_next_one_is_sent() {
     let rig = plain().await;
     let stream = json!({ "model": "gpt-4o", "stream": true, "messages": [] }).to_string();
-    let anthropic = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "stream": true, "messages": [] }).to_string();
+    let anthropic =
+        json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "stream": true, "messages": [] }).to_string();
     let gemini = "/gemini/v1beta/models/gemini-2.5-flash:streamGenerateContent";
     let event = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n";
     for (path, body, first) in [
@@ -136,7 +140,8 @@ async fn usage_is_always_asked_for_and_shown_only_to_those_who_asked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compressed_answer_stays_compressed_and_is_metered() {
     let rig = plain().await;
-    let plain = "{\"model\":\"gpt-4o-2024-08-06\",\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":22}}";
+    let plain =
+        "{\"model\":\"gpt-4o-2024-08-06\",\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":22}}";
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(plain.as_bytes()).expect("memory");
     let zipped = Bytes::from(encoder.finish().expect("memory"));
@@ -180,7 +185,9 @@ async fn a_kept_alive_connection_serves_one_call_after_another() {
         "POST {CHAT} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let last = format!("GET /openai/v1/models HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n\r\n");
+    let last = format!(
+        "GET /openai/v1/models HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n\r\n"
+    );
     let answer = crate::harness::raw(rig.node.data_address(), format!("{one}{one}{last}").as_bytes()).await;
     assert!(answer.closed);
     assert_eq!(answer.text.matches("HTTP/1.1 200 OK").count(), 3, "{}", answer.text);

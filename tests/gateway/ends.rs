@@ -31,7 +31,9 @@ fn holding(marks: &str, stream: bool) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_providers_error_passes_byte_for_byte_and_costs_nothing() {
     let rig = plain().await;
-    for (status, body) in [(429, "{\"error\": {\"message\":\"slow  down\"}}"), (529, "overloaded"), (502, "<html>"), (500, "")] {
+    for (status, body) in
+        [(429, "{\"error\": {\"message\":\"slow  down\"}}"), (529, "overloaded"), (502, "<html>"), (500, "")]
+    {
         let canned = Canned::new(status, "application/x-odd", body.to_owned()).with_header("retry-after", "7");
         rig.provider.enqueue(canned);
         let reply = rig.send(with(post(CHAT), holding("", status == 529).to_string())).await;
@@ -76,8 +78,12 @@ async fn a_stream_that_the_provider_cuts_is_cut_for_the_client_too() {
     for fault in [Fault::Cut { after: 700, reset: false }, Fault::Cut { after: 700, reset: true }] {
         for (path, body) in [
             (CHAT, holding("", true).to_string()),
-            (MESSAGES, json!({ "model": "claude-sonnet-4-5", "max_tokens": 900, "stream": true,
-                "messages": [{ "role": "user", "content": "hello" }] }).to_string()),
+            (
+                MESSAGES,
+                json!({ "model": "claude-sonnet-4-5", "max_tokens": 900, "stream": true,
+                "messages": [{ "role": "user", "content": "hello" }] })
+                .to_string(),
+            ),
         ] {
             rig.provider.fail_next(fault);
             let reply = rig.send(with(post(path), body)).await;

@@ -103,7 +103,8 @@ async fn nothing_of_our_side_reaches_the_provider_and_everything_else_does() {
         ("proxy-authorization", "Basic secret"),
         ("keep-alive", "timeout=5"),
     ];
-    let theirs = [("openai-organization", "org-1"), ("user-agent", "sdk/1"), ("traceparent", "00-1-2-01"), ("x-odd", "a, b")];
+    let theirs =
+        [("openai-organization", "org-1"), ("user-agent", "sdk/1"), ("traceparent", "00-1-2-01"), ("x-odd", "a, b")];
     let mut request = post(CHAT);
     for (name, value) in ours.iter().chain(&theirs) {
         request = request.header(*name, *value);
@@ -197,7 +198,10 @@ async fn a_tenant_sees_its_own_quota_and_requests_and_nobody_elses() {
     let quota = ask("/plimsoll/v1/quota", BOUND).await;
     assert_eq!(quota.status, StatusCode::OK, "{}", quota.text());
     let budget = quota.json()["budgets"][0].clone();
-    assert_eq!((&budget["budget"], &budget["state"], &budget["used_percent"]), (&"all".into(), &"ok".into(), &40.into()));
+    assert_eq!(
+        (&budget["budget"], &budget["state"], &budget["used_percent"]),
+        (&"all".into(), &"ok".into(), &40.into())
+    );
     assert!(!quota.text().contains("usd") && !quota.text().contains('$'), "{}", quota.text());
     let own = ask(&format!("/plimsoll/v1/requests/{paid}"), BOUND).await;
     assert_eq!(own.json()["attempts"][0]["output_tokens"], 2_000, "{}", own.text());

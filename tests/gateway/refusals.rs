@@ -82,7 +82,8 @@ async fn a_body_above_the_limit_is_refused_announced_or_not() {
         assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
         assert_eq!(reason(path, &reply), ("body_too_large".to_owned(), class.to_owned()));
     }
-    let chunked = format!("{}800\r\n{large}\r\n0\r\n\r\n", head(CHAT, "transfer-encoding: chunked\r\nconnection: close\r\n"));
+    let chunked =
+        format!("{}800\r\n{large}\r\n0\r\n\r\n", head(CHAT, "transfer-encoding: chunked\r\nconnection: close\r\n"));
     let answer = raw(rig.node.data_address(), chunked.as_bytes()).await;
     assert_eq!(answer.status(), 413, "{answer:?}");
     let reply = rig.send(with(post(CHAT).header("content-encoding", "gzip"), chat("hello").to_string())).await;
@@ -121,7 +122,7 @@ async fn a_body_that_comes_too_slowly_is_refused_and_closed() {
 async fn a_head_that_is_too_large_or_malformed_is_refused() {
     let rig = plain().await;
     let huge = format!("x-huge: {}\r\n", "h".repeat(70 * 1024));
-    let many: String = (0..100).map(|at| format!("x-{at}: 1\r\n")).collect();
+    let many = "x-a: 1\r\n".repeat(100);
     for (name, lines) in [
         ("huge", huge.as_str()),
         ("many", many.as_str()),
@@ -140,7 +141,9 @@ async fn a_head_that_is_too_large_or_malformed_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_whose_length_is_ambiguous_never_becomes_two() {
     let rig = plain().await;
-    let second = format!("POST /openai/v1/smuggled HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\ncontent-length: 0\r\n\r\n");
+    let second = format!(
+        "POST /openai/v1/smuggled HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\ncontent-length: 0\r\n\r\n"
+    );
     for lines in [
         "content-length: 4\r\ncontent-length: 0\r\n",
         "content-length: +4\r\n",
@@ -218,7 +221,9 @@ async fn another_protocol_is_not_spoken() {
         assert_eq!(reply.status, StatusCode::NOT_IMPLEMENTED, "{protocol}");
     }
     let mut tcp = TcpStream::connect(rig.node.data_address()).await.expect("a connection");
-    tcp.write_all(b"CONNECT api.openai.com:443 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("a write");
+    tcp.write_all(b"CONNECT api.openai.com:443 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .await
+        .expect("a write");
     let mut answer = String::new();
     let read = tokio::time::timeout(Duration::from_secs(2), tcp.read_to_string(&mut answer)).await;
     assert!(read.is_ok() && answer.starts_with("HTTP/1.1 501"), "{answer}");
