@@ -46,6 +46,13 @@ fn expand(text: &str, environment: &Environment<'_>) -> Result<String, Diagnosti
     Ok(out)
 }
 
+/// Takes out what is said of a value that could not be expanded, beside that it could not.
+pub(super) fn silence_consequences(problems: &mut Problems) {
+    let is_cause = |fault: &Diagnostic| matches!(fault.code, "E024" | "E025");
+    let places: Vec<_> = problems.iter().filter(|fault| is_cause(fault)).map(|fault| fault.place.clone()).collect();
+    problems.retain(|fault| is_cause(fault) || fault.place.is_none() || !places.contains(&fault.place));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -90,6 +90,7 @@ impl Settings {
             let mut boot = Boot { folder, environment, problems: &mut problems };
             boot.settings(fields)
         });
+        expand::silence_consequences(&mut problems);
         match settings {
             Some(mut settings) if !has_errors(&problems) => {
                 settings.warnings = problems;
@@ -109,15 +110,16 @@ struct Boot<'a> {
 
 impl Boot<'_> {
     fn settings(&mut self, mut fields: Fields<'_>) -> Option<Settings> {
-        let listen = self.address(fields.value("listen"), "listen", 4180);
-        let (admin_listen, admin_token) = self.admin(fields.value("admin"));
+        let (listen_node, admin_node) = (fields.value("listen"), fields.value("admin"));
+        let listen = self.address(listen_node, "listen", 4180);
+        let (admin_listen, admin_token) = self.admin(admin_node);
         let policies = self.path(fields.value("policies"), "policies", "policies");
         let ledger = self.ledger(fields.value("ledger"));
         self.rates(fields.value("rates"));
-        let own_keys = fields.take("keys");
-        let keys = own_keys.map(|(_, node)| self.keys(node)).unwrap_or_default();
+        let keys_node = fields.value("keys");
+        let keys = keys_node.map(|node| self.keys(node)).unwrap_or_default();
         let open = fields.value("open").and_then(|node| expect_bool(node, "`open`", self.problems)).unwrap_or(false);
-        let providers = self.providers(fields.value("providers"), !keys.is_empty());
+        let providers = self.providers(fields.value("providers"), keys_node.is_some());
         let prices = self.prices(fields.value("prices"));
         let tls = fields.value("tls").and_then(|node| self.tls(node));
         let limits = self.limits(fields.value("limits"));
@@ -126,13 +128,13 @@ impl Boot<'_> {
         fields.finish("not a key of plimsoll.yaml", self.problems);
         let (listen, admin_listen) = (listen?, admin_listen?);
         self.exposure(
-            listen,
-            keys.is_empty() && !open,
+            (listen, listen_node),
+            keys_node.is_none() && !open,
             "listen",
             "add `keys:`, or say `open: true` if anybody may call",
         );
         self.exposure(
-            admin_listen,
+            (admin_listen, admin_node),
             tls.is_none() || admin_token.is_none(),
             "admin.listen",
             "give it `tls:` and `admin.token`",
@@ -153,9 +155,10 @@ impl Boot<'_> {
     }
 
     /// A listener that other machines reach needs protection.
-    fn exposure(&mut self, address: SocketAddr, bare: bool, key: &str, help: &str) {
+    fn exposure(&mut self, (address, node): (SocketAddr, Option<&Node>), bare: bool, key: &str, help: &str) {
         if bare && !address.ip().is_loopback() {
             let fault = Diagnostic::error("E011", format!("`{key}` is not a loopback address and is not protected"));
+            let fault = node.into_iter().fold(fault, |fault, node| fault.at(&node.place, "other machines reach it"));
             self.problems.push(fault.help(help));
         }
     }

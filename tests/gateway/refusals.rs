@@ -127,7 +127,7 @@ async fn a_body_that_comes_too_slowly_is_refused_and_closed() {
 async fn a_head_that_is_too_large_or_malformed_is_refused() {
     let rig = plain().await;
     let huge = format!("x-huge: {}\r\n", "h".repeat(70 * 1024));
-    let many: String = (0..100).map(|at| format!("x-{at}: 1\r\n")).collect();
+    let many = "x-a: 1\r\n".repeat(100);
     for (name, lines) in [
         ("huge", huge.as_str()),
         ("many", many.as_str()),
