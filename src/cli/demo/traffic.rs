@@ -85,6 +85,12 @@ impl Score {
         self.board.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A call that got no whole answer.
+    fn fail(&self, application: &Application) {
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        board.0.entry(application.tenant).or_default().failed += 1;
+    }
+
     fn note(&self, application: &Application, status: u16, headers: &HeaderMap) {
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         let (tallies, events) = &mut *board;
@@ -182,8 +188,9 @@ async fn work(application: &'static Application, address: SocketAddr, score: Arc
         while calls.try_join_next().is_some() {}
         let score = Arc::clone(&score);
         calls.spawn(async move {
-            if let Ok((status, headers)) = call(application, address, nth).await {
-                score.note(application, status, &headers);
+            match call(application, address, nth).await {
+                Ok((status, headers)) => score.note(application, status, &headers),
+                Err(_) => score.fail(application),
             }
         });
     }

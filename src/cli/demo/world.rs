@@ -83,7 +83,8 @@ impl World {
 
     pub(super) async fn stop(mut self) {
         if let Some(node) = self.node.take() {
-            let _ = tokio::task::spawn_blocking(move || node.stop()).await;
+            // A demonstration does not wait for answers that nobody will read.
+            let _ = tokio::task::spawn_blocking(move || drop(node)).await;
         }
     }
 }
