@@ -189,7 +189,8 @@ impl Round {
         if matches!(self.target, Target::Log) {
             let notification = letter.notification.name();
             let tenant = letter.notification.facts.tenant.as_ref().map(|tenant| &*tenant.id);
-            tracing::info!(notification, tenant, id = &*letter.id, "{}", letter.notification.text());
+            let line = letter.notification.text().lines().collect::<Vec<_>>().join(" | ");
+            tracing::info!(notification, tenant, id = &*letter.id, "{line}");
             return Outcome::Delivered;
         }
         for attempt in 1..=self.retries.attempts {

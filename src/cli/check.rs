@@ -39,6 +39,11 @@ pub(super) fn run(folder: &Path) -> ExitCode {
         return ExitCode::from(1);
     }
     let budgets = compiled.policy.as_ref().map_or(0, |policy| policy.budgets.len());
-    output::line(&format!("{} ok: {budgets} budgets, {} warnings", folder.display(), diagnostics.len()));
+    let warnings = diagnostics.len();
+    output::line(&format!("{} ok: {}, {}", folder.display(), many(budgets, "budget"), many(warnings, "warning")));
     ExitCode::SUCCESS
+}
+
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -61,14 +61,17 @@ fn banner(node: &Node, ledger: &str, tls: bool) -> String {
     let snapshot = node.control().load();
     let scheme = if tls { "https" } else { "http" };
     let (data, admin) = (node.data_address(), node.admin_address());
+    let policy = if node.control().has_files() {
+        format!("{} ({})", snapshot.revision, snapshot.policy.mode.as_str())
+    } else {
+        "none (everything is metered, nothing enforced)".to_owned()
+    };
     let mut text = format!(
-        "plimsoll {}  policy {} ({})  ledger {ledger}  prices {}\n  OpenAI     {scheme}://{data}/openai/v1     export \
+        "plimsoll {}  policy {policy}  ledger {ledger}  prices {}\n  OpenAI     {scheme}://{data}/openai/v1     export \
          OPENAI_BASE_URL={scheme}://{data}/openai/v1\n  Anthropic  {scheme}://{data}/anthropic     export \
          ANTHROPIC_BASE_URL={scheme}://{data}/anthropic\n  Gemini     {scheme}://{data}/gemini        export \
-         GOOGLE_GEMINI_BASE_URL={scheme}://{data}/gemini\n  Admin      {scheme}://{admin}/api/v1/spend?by=tenantId",
+         GOOGLE_GEMINI_BASE_URL={scheme}://{data}/gemini\n  Admin      curl -H \"authorization: Bearer $TOKEN\" '{scheme}://{admin}/api/v1/spend?by=tenantId'",
         env!("CARGO_PKG_VERSION"),
-        snapshot.revision,
-        snapshot.policy.mode.as_str(),
         node.prices().as_of(),
     );
     for note in node.notes() {

@@ -150,6 +150,11 @@ impl Control {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether a policy file is in force.
+    pub fn has_files(&self) -> bool {
+        self.load().has_files
+    }
+
     /// The live counters.
     pub fn meter(&self) -> &Arc<Meter> {
         &self.around.meter

@@ -86,7 +86,7 @@ pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<A
         (decision.actions.cap, decision.actions.cap_kept_thinking) = (None, false);
     }
     if let Some(block) = &decision.actions.block {
-        return Err(Box::new((blocked(call, block, &decision), decision)));
+        return Err(Box::new((blocked(call, block, &decision, false), decision)));
     }
     match reserve(call, peek, &mut decision, &counting) {
         Ok(held) => Ok(Admission {
@@ -145,7 +145,11 @@ fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Cou
             hold.refusal(wanted.unwrap_or(SMALLEST_CLAMP), decision, counting)
         }
         _ => match hold.clamp(wanted, decision, counting) {
-            Ok((reservation, clamp)) => return Ok(Held { reservation, price, clamp: Some(clamp) }),
+            Ok((reservation, clamp)) => {
+                let first = decision.ceilings.first().map(|ceiling| ceiling.budget);
+                decision.actions.budget = decision.actions.budget.or(first);
+                return Ok(Held { reservation, price, clamp: Some(clamp) });
+            }
             Err(refused) => refused,
         },
     };
@@ -285,7 +289,7 @@ impl Hold<'_> {
             Ok(Err((budget, Misfit::Full))) => budget,
         };
         let block = self.block(budget, counting);
-        (blocked(self.call, &block, decision), Some(block))
+        (blocked(self.call, &block, decision, true), Some(block))
     }
 
     /// The block that the budget's own ladder speaks of.
@@ -304,9 +308,9 @@ impl Hold<'_> {
     }
 }
 
-fn blocked(call: &Call, block: &Block, decision: &Decision) -> Refused {
+fn blocked(call: &Call, block: &Block, decision: &Decision, fits_never: bool) -> Refused {
     // How full a shared budget is would tell one customer about others.
     let own = call.snapshot.policy.budgets.get(block.budget).is_some_and(Budget::is_per_tenant);
     let state = decision.states.iter().find(|state| state.budget == block.budget).filter(|_| own);
-    Refused::blocked(call, block, state.map(|state| state.used_percent))
+    Refused::blocked(call, block, state.map(|state| state.used_percent), fits_never)
 }

@@ -43,6 +43,8 @@ pub(super) enum Stranger {
     Unauthorized(&'static str),
     /// The key is bound to one tenant and the request names another.
     TenantMismatch { bound: TenantId, claimed: String },
+    /// The request names two tenants.
+    TwoTenants(String, String),
 }
 
 /// What else than headers tells who calls.
@@ -64,7 +66,11 @@ pub(super) fn identify(
 ) -> Result<Caller, Stranger> {
     let key = if ring.is_empty() { None } else { Some(key_of(ring, headers, line.query)?) };
     let mut reader = Reader { headers, prefix: line.attributes, warnings: SmallVec::new(), invalid: SmallVec::new() };
-    let claimed = if key.is_some() || line.trusted { reader.claimed_tenant(rules) } else { None };
+    let claims = if key.is_some() || line.trusted { reader.claims(rules) } else { SmallVec::new() };
+    let claimed = claims.first().cloned();
+    if let Some((one, other)) = claimed.as_ref().zip(claims.iter().find(|other| **other != claims[0])) {
+        return Err(Stranger::TwoTenants(one.clone(), other.clone()));
+    }
     let tenant = match (key.map(|key| &key.speaks), claimed) {
         (Some(Speaks::For(bound)), Some(claimed)) if bound.as_str() != claimed => {
             return Err(Stranger::TenantMismatch { bound: bound.clone(), claimed });
@@ -122,14 +128,13 @@ impl Reader<'_> {
         pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
     }
 
-    fn claimed_tenant(&self, rules: &AttributionRules) -> Option<String> {
-        self.value("plimsoll-tenant-id", "tenantId")
-            .or_else(|| {
-                let alias = rules.accept_aliases.iter().find_map(|name| self.headers.get(name));
-                alias.and_then(|value| value.to_str().ok()).map(|value| value.trim().to_owned())
-            })
-            .or_else(|| if rules.baggage { self.baggage("tenant.id") } else { None })
-            .filter(|claimed| !claimed.is_empty())
+    /// Everything that names the tenant, in order of precedence.
+    fn claims(&self, rules: &AttributionRules) -> SmallVec<[String; 2]> {
+        let header = self.headers.get_all("plimsoll-tenant-id").iter();
+        let aliases = rules.accept_aliases.iter().flat_map(|name| self.headers.get_all(name));
+        let values = header.chain(aliases).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned());
+        let baggage = if rules.baggage { self.baggage("tenant.id") } else { None };
+        values.chain(self.attribute("tenantId")).chain(baggage).filter(|claim| !claim.is_empty()).collect()
     }
 
     fn baggage(&self, name: &str) -> Option<String> {

@@ -63,6 +63,7 @@ pub fn start(
     tls: Option<&TlsAcceptor>,
     cores: usize,
 ) -> io::Result<Running> {
+    claim(listen)?;
     let first = bind(listen)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
@@ -86,6 +87,14 @@ pub fn start(
         })?);
     }
     Ok(Running { address, stop, threads })
+}
+
+/// Fails when another process listens there: sharing the port is for our own cores, and two gateways that split the traffic
+/// would split the budgets too.
+fn claim(listen: SocketAddr) -> io::Result<()> {
+    let probe = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
+    probe.set_reuse_address(true)?;
+    probe.bind(&listen.into())
 }
 
 fn bind(listen: SocketAddr) -> io::Result<std::net::TcpListener> {

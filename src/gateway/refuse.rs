@@ -61,6 +61,10 @@ impl Refused {
     }
 
     pub(super) fn unknown_provider(name: &str) -> Self {
+        if name.is_empty() {
+            let message = "nothing is served here; use the base URLs `/openai/v1`, `/anthropic` and `/gemini`";
+            return Self::new(404, "unknown_provider", message);
+        }
         let shown: String = name.chars().take(40).collect();
         Self::new(
             404,
@@ -74,6 +78,11 @@ impl Refused {
     pub(super) fn stranger(stranger: Stranger) -> Self {
         match stranger {
             Stranger::Unauthorized(why) => Self::new(401, "unauthorized", why),
+            Stranger::TwoTenants(one, other) => {
+                let plain = |name: String| name.chars().filter(|c| !c.is_control()).take(128).collect::<String>();
+                let message = format!("the request names tenant `{}` and tenant `{}`", plain(one), plain(other));
+                Self::new(403, "tenant_mismatch", message)
+            }
             Stranger::TenantMismatch { bound, claimed } => {
                 let claimed: String = claimed.chars().filter(|c| !c.is_control()).take(128).collect();
                 Self::new(
@@ -155,7 +164,7 @@ impl Refused {
 
     /// A throttle's refusal. Waits above a minute are not worth a retry.
     pub(super) fn throttled(call: &Call, rule: &str, wait: std::time::Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = spread(wait.as_secs() + u64::from(wait.subsec_nanos() > 0), &call.id);
         let short = seconds <= LONGEST_WAIT_S;
         let message = format!("{} is slowed down for this account; try again in {seconds} s", subject(call));
         Self {
@@ -179,16 +188,17 @@ impl Refused {
         }
     }
 
-    /// A budget is used up.
-    pub(super) fn blocked(call: &Call, block: &Block, used_percent: Option<u32>) -> Self {
+    /// A budget is used up; or not quite, and what is left does not cover the call.
+    pub(super) fn blocked(call: &Call, block: &Block, used_percent: Option<u32>, fits_never: bool) -> Self {
         let policy = &call.snapshot.policy;
         let budget = policy.budgets.get(block.budget).map(|budget| Arc::clone(&budget.name));
         let resets_at = rfc3339(block.resets_at, &policy.zone);
         let upgrade_url = policy.upgrade_url(&call.account.tenant).map(Arc::clone);
         let until = resets_at.get(..16).unwrap_or(&resets_at).replace('T', " ");
         let zone = policy.zone.iana_name().unwrap_or("UTC");
-        let standard =
-            format!("{} is paused for this account: its allowance is used up. Resets {until} {zone}.", subject(call));
+        let state =
+            if fits_never { "what is left of its allowance does not cover it" } else { "its allowance is used up" };
+        let standard = format!("{} is paused for this account: {state}. Resets {until} {zone}.", subject(call));
         let message = block.message.as_deref().map_or(standard, str::to_owned);
         let options = upgrade_url.as_deref().map(|url| format!(" Options: {url}")).unwrap_or_default();
         Self {
@@ -237,6 +247,14 @@ impl Refused {
         }
         response
     }
+}
+
+/// A wait with up to a quarter more, different from call to call, so that clients do not come back all at once; never past
+/// the longest wait because of it.
+fn spread(seconds: u64, id: &str) -> u64 {
+    let chance = id.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let more = seconds + chance % (seconds / 4 + 2);
+    if seconds <= LONGEST_WAIT_S { more.min(LONGEST_WAIT_S) } else { seconds }
 }
 
 /// What a sentence to the customer is about: the feature, or the call when nobody named one.

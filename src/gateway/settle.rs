@@ -88,11 +88,20 @@ impl Attempt {
 
     fn close(&mut self, reading: Option<&Reading>, seen_output: u64, ending: Ending) {
         let Some(reservation) = self.reservation.take() else { return };
-        let bill = self.bill(reading, seen_output, ending);
+        let mut bill = self.bill(reading, seen_output, ending);
+        let held = Money::from_nano(reservation.held(Unit::Money));
+        if ending == Ending::UpstreamFailed && bill.basis == Basis::Estimated && held > Money::ZERO {
+            // Nobody knows what the provider made of it, and a hard budget counts it: all that was held stays charged.
+            bill = Bill { basis: Basis::InDoubt, cost: bill.cost.max(Some(held)), ..bill };
+        }
         let mut amounts: Amounts = [0; 3];
         amounts[Unit::Money.index()] = bill.cost.map_or(0, Money::nano);
         amounts[Unit::Tokens.index()] = i64::try_from(bill.usage.total()).unwrap_or(i64::MAX);
-        reservation.settle(amounts);
+        if bill.basis == Basis::InDoubt {
+            reservation.doubt(amounts);
+        } else {
+            reservation.settle(amounts);
+        }
         let (gateway, call) = (&self.worker.gateway, &self.call);
         measure(gateway, call, self.status, &bill);
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));

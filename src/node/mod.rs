@@ -257,7 +257,7 @@ fn token(configured: Option<SecretString>) -> Result<(SecretString, bool), Start
     match configured {
         Some(token) => Ok((token, false)),
         None => keys::generate()
-            .map(|token| (SecretString::from(token), true))
+            .map(|token| (SecretString::from(token.replacen(keys::KEY_PREFIX, "plimadm_", 1)), true))
             .map_err(|error| StartError::Io(format!("no randomness for the admin token: {error}"))),
     }
 }

@@ -95,8 +95,8 @@ async fn nothing_of_our_side_reaches_the_provider_and_everything_else_does() {
         ("forwarded", "for=10.1.2.3"),
         ("x-real-ip", "10.1.2.3"),
         ("x-http-method-override", "GET"),
-        ("x-litellm-customer-id", "secret-customer"),
-        ("baggage", "tenant.id=secret"),
+        ("x-litellm-customer-id", "globex"),
+        ("baggage", "tenant.id=globex"),
         ("connection", "x-hop"),
         ("x-hop", "secret-hop"),
         ("te", "trailers"),
@@ -111,6 +111,10 @@ async fn nothing_of_our_side_reaches_the_provider_and_everything_else_does() {
     }
     let reply = rig.send(with(request, chat("hello").to_string())).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    let two = post(CHAT).header("x-litellm-customer-id", "initech");
+    let refused = rig.send(with(two, chat("hello").to_string())).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "two names for one tenant are not settled silently");
+    assert!(refused.text().contains("`globex`") && refused.text().contains("`initech`"), "{}", refused.text());
     let seen = rig.provider.requests().pop().expect("a forwarded request");
     for (name, _) in ours {
         assert!(!seen.headers.contains_key(name), "{name} went upstream");

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use tokio::signal::unix::SignalKind;
 
 use super::output;
 use screen::Screen;
@@ -58,11 +59,15 @@ async fn show(arguments: &Arguments) -> Result<(), String> {
     let traffic = Traffic::start(&world, &score);
     let mut screen = Screen::new(&world, drawn);
     let started = Instant::now();
+    let listen = |kind| tokio::signal::unix::signal(kind).map_err(|error| error.to_string());
+    let (mut terminate, mut hangup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     let mut frames = tokio::time::interval(FRAME);
     loop {
         tokio::select! {
             _ = frames.tick() => screen.draw(&score, started.elapsed()),
             _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => break,
         }
         if seconds.is_some_and(|seconds| started.elapsed().as_secs() >= seconds) {
             break;

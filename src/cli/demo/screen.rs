@@ -8,7 +8,9 @@ use super::traffic::{Score, Tally};
 use super::world::{ADMIN_TOKEN, KEY, World};
 use crate::cli::output;
 
-const BAR: u32 = 20;
+const BAR: u32 = 10;
+/// What the bar is full at, in percent.
+const FULL: u32 = 150;
 
 pub(super) struct Screen {
     drawn: bool,
@@ -39,25 +41,27 @@ impl Screen {
             }
             return;
         }
+        let mut lines = vec![
+            format!("plimsoll demo · {} s · simulated providers, real gateway, real policy", elapsed.as_secs()),
+            String::new(),
+            HEAD.to_owned(),
+        ];
+        lines.extend(tallies.iter().map(|(tenant, tally)| row(tenant, tally)));
+        lines.extend([String::new(), total(tallies.values()), String::new()]);
+        let (width, height) = size();
+        let hints: Vec<&str> = self.hints.lines().collect();
+        let room = height.saturating_sub(lines.len() + 1);
+        // Where there is no room for all, the newest events stay and the hints go.
+        let shown = events.len().min(room);
+        lines.extend(events[events.len() - shown..].iter().map(|event| format!("  {event}")));
+        if room > shown + hints.len() {
+            lines.push(String::new());
+            lines.extend(hints.into_iter().map(str::to_owned));
+        }
         let mut picture = String::from("\x1b[H");
-        let mut put = |line: &str| {
-            let _ = write!(picture, "{line}\x1b[K\r\n");
-        };
-        put(&format!("plimsoll demo · {} s · simulated providers, real gateway, real policy", elapsed.as_secs()));
-        put("");
-        put(HEAD);
-        for (tenant, tally) in &tallies {
-            put(&row(tenant, tally));
-        }
-        put("");
-        put(&total(tallies.values()));
-        put("");
-        for event in &events {
-            put(&format!("  {}", event.chars().take(110).collect::<String>()));
-        }
-        put("");
-        for line in self.hints.lines() {
-            put(line);
+        for line in lines {
+            let cut: String = line.chars().take(width).collect();
+            let _ = write!(picture, "{cut}\x1b[K\r\n");
         }
         picture.push_str("\x1b[J");
         output::raw(&picture);
@@ -76,8 +80,7 @@ impl Screen {
     }
 }
 
-const HEAD: &str =
-    " TENANT      STATE     STEP       MONTH                       CALLS  CAPPED  SLOWED  ROUTED  BLOCKED";
+const HEAD: &str = " TENANT      STATE     STEP      MONTH            CALLS CAPPED SLOWED ROUTED BLOCK";
 
 fn row(tenant: &str, tally: &Tally) -> String {
     let mark = match tally.state.as_str() {
@@ -85,11 +88,11 @@ fn row(tenant: &str, tally: &Tally) -> String {
         "warning" => "◆",
         _ => " ",
     };
-    let filled = (tally.used_percent.min(125) * BAR / 125) as usize;
+    let filled = (tally.used_percent.min(FULL) * BAR / FULL) as usize;
     let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR as usize - filled));
     let step = if tally.step.is_empty() { "—" } else { tally.step.split('.').next().unwrap_or_default() };
     format!(
-        "{mark}{tenant:<11} {:<9} {step:<10} {bar} {:>4}% {:>6} {:>7} {:>7} {:>7} {:>8}",
+        "{mark}{tenant:<11} {:<9} {step:<9} {bar} {:>4}% {:>5} {:>6} {:>6} {:>6} {:>5}",
         tally.state, tally.used_percent, tally.calls, tally.capped, tally.throttled, tally.routed, tally.blocked
     )
 }
@@ -102,6 +105,12 @@ fn total<'t>(tallies: impl Iterator<Item = &'t Tally>) -> String {
         failed += tally.failed;
     }
     format!(" saved so far: {kept} output tokens by caps, {refused} calls not sent · {failed} errors")
+}
+
+/// Columns and rows of the terminal, less the last row, which the cursor needs.
+fn size() -> (usize, usize) {
+    let found = terminal_size::terminal_size();
+    found.map_or((120, 40), |(width, height)| (usize::from(width.0), usize::from(height.0).saturating_sub(1)))
 }
 
 fn hints(world: &World) -> String {
