@@ -138,9 +138,15 @@ fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Cou
     let Some(row) = &price else { return Err(Refused::unpriced(call)) };
     let hold = Hold { call, peek, price: row, actions: &decision.actions };
     let wanted = hold.output_cap();
+    let unbounded = wanted.is_none();
+    let wanted = wanted.or((defaults.on_no_fit == OnNoFit::Reject).then_some(UNKNOWN_OUTPUT));
     let full = wanted.map(|cap| hold.take(cap, decision, counting)).transpose()?;
     let refused = match full {
-        Some(Ok(reservation)) => return Ok(Held { reservation, price, clamp: None }),
+        Some(Ok(reservation)) => {
+            // A model without a known maximum is held to what was reserved for it.
+            let clamp = unbounded.then_some(UNKNOWN_OUTPUT);
+            return Ok(Held { reservation, price, clamp });
+        }
         _ if defaults.on_no_fit == OnNoFit::Reject => {
             hold.refusal(wanted.unwrap_or(SMALLEST_CLAMP), decision, counting)
         }
@@ -208,8 +214,8 @@ impl Hold<'_> {
     fn amount(&self, unit: Unit, cap: u64) -> Result<i64, Refused> {
         let output = cap.saturating_mul(self.peek.choices.max(1));
         match unit {
-            Unit::Money => self.price.bound(self.input_bound(), output).map(Money::nano).ok_or_else(Refused::internal),
-            Unit::Tokens => i64::try_from(self.input_bound().saturating_add(output)).map_err(|_| Refused::internal()),
+            Unit::Money => Ok(self.price.bound(self.input_bound(), output).map_or(i64::MAX, Money::nano)),
+            Unit::Tokens => Ok(i64::try_from(self.input_bound().saturating_add(output)).unwrap_or(i64::MAX)),
             Unit::Requests => Ok(1),
         }
     }

@@ -130,12 +130,12 @@ impl News<'_> {
 
     /// The state that the steps announced before this moment amount to.
     fn state_before(&self) -> &'static str {
-        let milder = Step::ALL.into_iter().filter(|step| *step < self.step && !self.fresh.contains(*step));
-        let known = milder.filter(|step| self.budget.ladder.rung(*step).is_some()).max();
-        match known {
-            None | Some(Step::SpendAlert) => "ok",
-            Some(Step::Warning) => "warning",
-            Some(Step::Contain | Step::Degrade | Step::Decide) => "exceeded",
+        let old = StepSet(self.window.announced() & !self.fresh.0);
+        let acted = [Step::Contain, Step::Degrade, Step::Decide].into_iter().any(|step| old.contains(step));
+        match (acted, old.contains(Step::Warning)) {
+            (true, _) => "exceeded",
+            (false, true) => "warning",
+            (false, false) => "ok",
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Call {
     /// The path below the provider.
     pub(super) path: Arc<str>,
     pub(super) model: Option<Arc<str>>,
+    /// How many attempts came before, when the client's SDK says so at all.
+    pub(super) retries: Option<u32>,
     pub(super) arrived: Instant,
     pub(super) now: Timestamp,
     /// Held to the end of the answer.

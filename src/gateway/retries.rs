@@ -1,8 +1,8 @@
 //! Which attempt begins a logical request.
 //!
-//! SDKs count their attempts themselves, so a first attempt needs no memory. Remembered are only calls that we refused, since
-//! the attempt after a refusal of ours is a new request, and identifiers that applications send themselves. Both are bounded
-//! and short-lived.
+//! Remembered are what applications name themselves (`plimsoll-external-request-id`), the bodies of SDKs that count their
+//! attempts, and calls that we refused, since the attempt after a refusal of ours is a new request. All are digests, bounded and
+//! short-lived. Calls of clients that say nothing of retries are requests of their own and leave no trace here.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -28,13 +28,22 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Whether a call that is admitted now is a request of its own.
+    /// Whether a call that is admitted now is a request of its own. An SDK's word that it retries is believed only when the
+    /// same body of the same tenant was admitted a short while ago.
     pub(super) fn begins(&self, call: &Call, body: &Bytes) -> bool {
-        let retry = call.attribution.retry_count > 0;
-        match &call.attribution.external_request_id {
-            Some(id) => self.is_new(self.seed.hash_one((call.account.tenant.id.as_str(), &**id)), call.now),
-            None if retry => self.was_refused(self.attempt(call, body), call.now),
+        if let Some(id) = &call.attribution.external_request_id {
+            return self.is_new(self.seed.hash_one((call.account.tenant.id.as_str(), &**id)), call.now);
+        }
+        match call.retries {
             None => true,
+            Some(0) => {
+                remember(&self.begun, self.attempt(call, body), call.now);
+                true
+            }
+            Some(_) => {
+                let attempt = self.attempt(call, body);
+                self.was_refused(attempt, call.now) || self.is_new(attempt, call.now)
+            }
         }
     }
 
@@ -54,9 +63,11 @@ impl Retries {
     }
 
     fn is_new(&self, id: u64, now: Timestamp) -> bool {
-        let before = self.begun.get(&id).map(|at| *at);
-        remember(&self.begun, id, now);
-        before.is_none_or(|at| now.since(at) > TOGETHER)
+        let new = self.begun.get(&id).is_none_or(|at| now.since(*at) > TOGETHER);
+        if new {
+            remember(&self.begun, id, now);
+        }
+        new
     }
 }
 

@@ -9,8 +9,8 @@ use crate::domain::money::Money;
 use crate::domain::price::PriceRow;
 use crate::domain::standing::{Amounts, Unit};
 use crate::domain::usage::{Basis, Usage};
-use crate::ledger::Permit;
 use crate::ledger::entry::{Ending, LedgerEntry};
+use crate::ledger::{Permit, QUEUE_SLOTS};
 use crate::meter::reservation::Reservation;
 use crate::wire::Operation;
 use crate::wire::tap::Answer as Reading;
@@ -226,7 +226,10 @@ impl Drop for Attempt {
 pub(super) fn write_refusal(worker: &Worker, call: &Call, fields: Fields, status: u16) {
     let unsent = Bill { usage: Usage::default(), basis: Basis::Exact, cost: Some(Money::ZERO), price_row: None };
     measure(&worker.gateway, call, status, &unsent);
-    let Some(permit) = worker.gateway.ledger.permit() else { return };
+    // Refusals cost nothing to send, so they may not crowd out the rows of calls that were served.
+    let ledger = &worker.gateway.ledger;
+    let roomy = ledger.free_permits() > QUEUE_SLOTS / 2;
+    let Some(permit) = ledger.permit().filter(|_| roomy) else { return ledger.note_lost() };
     permit.send(LedgerEntry {
         status,
         ending: Ending::Refused,

@@ -160,7 +160,7 @@ const SUMS: &str = "
     sum((cost_nano_usd >> 32) * (basis <> 'in_doubt')), sum((cost_nano_usd & 4294967295) * (basis <> 'in_doubt')),
     sum((cost_nano_usd >> 32) * (basis = 'estimated')), sum((cost_nano_usd & 4294967295) * (basis = 'estimated')),
     sum((cost_nano_usd >> 32) * (basis = 'in_doubt')), sum((cost_nano_usd & 4294967295) * (basis = 'in_doubt')),
-    sum(cost_nano_usd IS NULL AND ending <> 'refused')
+    sum(cost_nano_usd IS NULL AND ending <> 'refused' AND basis <> 'unmetered')
 FROM attempt";
 
 /// Runs the query. Rows come dearest first.

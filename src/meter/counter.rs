@@ -57,6 +57,11 @@ impl WindowCounter {
         steps & !self.announced.fetch_or(steps, Ordering::Relaxed)
     }
 
+    /// The steps that have been announced.
+    pub fn announced(&self) -> u8 {
+        self.announced.load(Ordering::Relaxed)
+    }
+
     /// Opens the decision of this window unless it is open, and returns when it was opened.
     pub fn open_decision(&self, now: Timestamp) -> Timestamp {
         let opened = &self.decide_opened;

@@ -67,8 +67,13 @@ impl Meter {
     /// Drops counters that nobody asked for since `before` and nobody holds. Their amounts are in the ledger, from which the
     /// caller fills a counter that comes back; so `before` must lie before the start of every window that is still open,
     /// or the caller must do that filling.
-    pub fn forget_idle(&self, before: Timestamp) {
+    ///
+    /// `before` is asked per identity, since each has windows of its own; `None` keeps it whole. A moment is kept a second
+    /// longer, because [`Counter::touched`] is that coarse.
+    pub fn forget_idle(&self, before: impl Fn(&str) -> Option<Timestamp>) {
         for identity in &self.counters {
+            let Some(before) = before(identity.key()) else { continue };
+            let before = Timestamp::from_micros(before.micros().saturating_sub(1_000_000));
             identity.value().retain(|_, counter| Arc::strong_count(counter) > 1 || counter.touched() >= before);
         }
     }
@@ -125,7 +130,7 @@ mod tests {
         for (key, seconds) in [("old", 100), ("held", 100), ("fresh", 900)] {
             meter.counter(&runs, key).window(Timestamp::from_seconds(seconds), || Window::EVER);
         }
-        meter.forget_idle(Timestamp::from_seconds(500));
+        meter.forget_idle(|_| Some(Timestamp::from_seconds(500)));
         assert!(meter.find("runs", "old").is_none());
         assert!(meter.find("runs", "held").is_some_and(|counter| Arc::ptr_eq(&counter, &held)));
         assert!(meter.find("runs", "fresh").is_some());

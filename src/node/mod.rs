@@ -313,10 +313,11 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
 fn forget_closed_windows(gateway: &Gateway) {
     let snapshot = gateway.control.load();
     let now = gateway.clock.now();
-    let starts = (0..snapshot.policy.budgets.len()).map(|budget| snapshot.policy.window(budget, now).start);
-    if let Some(oldest) = starts.min() {
-        gateway.meter.forget_idle(oldest);
-    }
+    let policy = &snapshot.policy;
+    gateway.meter.forget_idle(|identity| {
+        let budget = policy.budgets.iter().position(|budget| &*budget.identity == identity)?;
+        Some(policy.window(budget, now).start)
+    });
 }
 
 fn note_delivery(target: &str, outcome: Delivery) {

@@ -54,11 +54,18 @@ pub struct Cap {
     pub reasoning: Option<u64>,
 }
 
+impl<T> Scoped<T> {
+    /// Whether only calls that are not critical are meant.
+    fn spares_critical(&self) -> bool {
+        self.all.is_none() && self.non_critical.is_some()
+    }
+}
+
 impl Cap {
     /// The lowest cap that applies.
     pub fn for_call(&self, critical: bool, reasoning: bool) -> Option<u64> {
         match self.reasoning {
-            Some(tokens) if reasoning => Some(tokens),
+            Some(tokens) if reasoning && !(critical && self.tokens.spares_critical()) => Some(tokens),
             _ => self.tokens.values(critical).min().copied(),
         }
     }

@@ -165,7 +165,7 @@ impl<'a> Fields<'a> {
                 self.fault = Some(Malformed {
                     message: format!(
                         "the field `{}` is not spelled like `{name}`; write it exactly so",
-                        key.escape_default()
+                        key.chars().take(40).collect::<String>().escape_default()
                     ),
                     param: Some(name),
                 });

@@ -5,6 +5,7 @@
 //! to "by reference", which makes a hold larger and never smaller.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::fields::{Fields, Names, unescape};
 use super::scan::{Kind, MAX_DEPTH, Visit, scan};
@@ -44,7 +45,7 @@ pub(crate) struct Survey<'a> {
     /// The fields of the body.
     pub(crate) fields: Fields<'a>,
     plan: &'static Plan,
-    keys: [(usize, usize); MAX_DEPTH + 2],
+    keys: [Name; MAX_DEPTH + 2],
     /// How many messages, prompts or inputs.
     pub(crate) messages: u64,
     /// Whether the messages are numbers: one prompt as token ids.
@@ -58,6 +59,9 @@ pub(crate) struct Survey<'a> {
 const PER_MESSAGE: u64 = 16;
 /// Tokens that tools, thinking or structured output may add.
 const FOR_EXTRAS: u64 = 2048;
+/// Longer than any key that a rule compares, in bytes, every letter escaped. Elements of an array inherit its key, so a longer
+/// one would be read again for each of them.
+const LONGEST_KEY: usize = 192;
 /// Longer than any word that a rule about references compares, in bytes, escapes included.
 const LONGEST_WORD: usize = 256;
 
@@ -65,7 +69,7 @@ impl<'a> Survey<'a> {
     /// Reads `body` in one pass.
     pub(crate) fn of(body: &'a [u8], plan: &'static Plan) -> Result<Self, Malformed> {
         let fields = Fields::new(body, &(0..body.len()), plan.names);
-        let keys = [(0, 0); MAX_DEPTH + 2];
+        let keys = std::array::from_fn(|_| Name::default());
         let mut survey = Self { body, fields, plan, keys, messages: 0, token_ids: false, text: 0, refers: false };
         scan(body, &mut survey)?;
         Ok(Self { fields: survey.fields.check()?, ..survey })
@@ -80,6 +84,10 @@ impl<'a> Survey<'a> {
         peek.input_estimate = estimate::tokens(self.text).saturating_add(self.messages.saturating_mul(4));
     }
 
+    fn name(&self, depth: usize) -> Name {
+        self.keys.get(depth).cloned().unwrap_or_default()
+    }
+
     fn slice(&self, (start, end): (usize, usize)) -> &'a [u8] {
         self.body.get(start..end).unwrap_or_default()
     }
@@ -89,9 +97,8 @@ impl<'a> Survey<'a> {
     }
 
     fn observe(&mut self, depth: usize, kind: Kind, range: &ByteRange) {
-        let at = |depth: usize| self.keys.get(depth).copied().unwrap_or_default();
-        let (key, parent) = (plain(self.slice(at(depth))), plain(self.slice(at(depth.saturating_sub(1)))));
-        let (key, parent) = (&*key, &*parent);
+        let (key, parent) = (self.name(depth), self.name(depth.saturating_sub(1)));
+        let (key, parent) = (key.bytes(self.body), parent.bytes(self.body));
         let text = if kind == Kind::String { self.slice((range.start + 1, range.end.saturating_sub(1))) } else { &[] };
         if (depth == 2 || (depth == 1 && kind == Kind::String)) && self.is_message_list(key) {
             self.token_ids |= kind == Kind::Number;
@@ -118,14 +125,14 @@ impl Visit for Survey<'_> {
             self.text += u64::try_from(key.len()).unwrap_or(0);
         }
         if let Some(slot) = self.keys.get_mut(depth) {
-            *slot = (key.start, key.end);
+            *slot = Name::of(self.body, &key);
         }
         self.fields.key(depth, key);
     }
 
     fn value(&mut self, depth: usize, kind: Kind, range: ByteRange) {
         self.observe(depth, kind, &range);
-        let inherited = self.keys.get(depth).copied().unwrap_or_default();
+        let inherited = self.name(depth);
         if let Some(slot) = self.keys.get_mut(depth + 1) {
             *slot = inherited;
         }
@@ -134,6 +141,40 @@ impl Visit for Survey<'_> {
 
     fn close(&mut self, depth: usize, end: usize) {
         self.fields.close(depth, end);
+    }
+}
+
+/// The key that a value stands under, decoded once however many values do.
+#[derive(Debug, Clone)]
+enum Name {
+    /// As it is written.
+    Plain(ByteRange),
+    /// Without its escapes.
+    Decoded(Rc<[u8]>),
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::Plain(0..0)
+    }
+}
+
+impl Name {
+    fn of(body: &[u8], key: &ByteRange) -> Self {
+        if key.len() > LONGEST_KEY {
+            return Self::default();
+        }
+        match plain(body.get(key.clone()).unwrap_or_default()) {
+            Cow::Owned(text) => Self::Decoded(Rc::from(text)),
+            Cow::Borrowed(_) => Self::Plain(key.clone()),
+        }
+    }
+
+    fn bytes<'b>(&'b self, body: &'b [u8]) -> &'b [u8] {
+        match self {
+            Self::Plain(range) => body.get(range.clone()).unwrap_or_default(),
+            Self::Decoded(text) => text,
+        }
     }
 }
 

@@ -387,3 +387,13 @@ proptest! {
         prop_assert_eq!(again.usage_flag, if stream { UsageFlag::Asked } else { UsageFlag::NotNeeded });
     }
 }
+
+#[test]
+fn a_long_key_over_a_long_array_is_not_read_again_for_every_element() {
+    // Read again each time, this takes minutes: two million elements times a key of a megabyte.
+    let body = format!("{{\"{}\":[{}1],\"model\":\"m\"}}", "k".repeat(1 << 20), "0,".repeat(1 << 21));
+    let target = Target { method: &Method::POST, path: "/v1/chat/completions", query: None };
+    let Operation::Known(dialect) = operation(Family::OpenAi, &target) else { panic!("a known path") };
+    let peek = dialect.peek(&target, body.as_bytes()).expect("legal JSON");
+    assert_eq!(peek.model.as_deref(), Some("m"));
+}
