@@ -1,11 +1,14 @@
 //! Wire behaviour over real sockets, a sentence a test. The provider's own books are the oracle: what it saw, what it sent,
 //! what it billed.
 
+mod books;
 mod boot;
 mod budgets;
 mod bytes;
+mod counting;
 mod ends;
 mod identity;
+mod limits;
 mod refusals;
 mod reload;
 mod tls;

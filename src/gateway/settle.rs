@@ -105,7 +105,7 @@ impl Attempt {
         let (gateway, call) = (&self.worker.gateway, &self.call);
         measure(gateway, call, self.status, &bill);
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
-        catch_up(gateway, call, amounts, self.logical);
+        catch_up(gateway, call, amounts, self.logical, &self.counted);
         announce::crossed(gateway, call, &self.counted);
         let Some(permit) = self.permit.take() else { return gateway.ledger.note_lost() };
         permit.send(LedgerEntry {
@@ -178,8 +178,9 @@ impl Attempt {
     }
 }
 
-/// Counts a call that began under an earlier policy in the budgets that are new since.
-fn catch_up(gateway: &Gateway, call: &Call, mut amounts: Amounts, logical: bool) {
+/// Counts a call that began under an earlier policy in the budgets that are new since. One that went and came back has a
+/// counter of its own, so counters are compared and not budgets.
+fn catch_up(gateway: &Gateway, call: &Call, mut amounts: Amounts, logical: bool, counted: &Counting) {
     let snapshot = gateway.control.load();
     if snapshot.number == call.snapshot.number {
         return;
@@ -187,14 +188,14 @@ fn catch_up(gateway: &Gateway, call: &Call, mut amounts: Amounts, logical: bool)
     amounts[Unit::Requests.index()] = i64::from(logical);
     let dimensions = call.dimensions();
     for (at, budget) in snapshot.policy.budgets.iter().enumerate() {
-        let known = call.snapshot.policy.budgets.iter().any(|old| old.identity == budget.identity);
-        if known || !snapshot.policy.counts(at, &dimensions) {
+        if !snapshot.policy.counts(at, &dimensions) {
             continue;
         }
         let Some(key) = snapshot.policy.counter_key(at, &dimensions) else { continue };
         let counter = gateway.meter.counter(&budget.identity, &key);
         let window = counter.window(call.now, || snapshot.policy.window(at, call.now));
-        if window.window().contains(call.now) {
+        let known = counted.windows.iter().any(|known| Arc::ptr_eq(known, &window));
+        if !known && window.window().contains(call.now) {
             for unit in Unit::ALL {
                 window.cell(unit).post(amounts[unit.index()]);
             }

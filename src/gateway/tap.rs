@@ -239,25 +239,46 @@ impl Drop for Tapped {
         }
         let Some(attempt) = self.attempt.take() else { return };
         let reader = Reader { tap: self.reader.tap.take(), decoder: self.reader.decoder.take() };
-        match self.source.take() {
-            Some(source) if attempt.call.provider.bills_after_cancel && attempt.call.bills() => {
-                let tasks = attempt.worker.tasks.clone();
-                tasks.spawn_local(drain(source, reader, attempt));
-            }
-            _ => {
-                let mut reader = reader;
-                reader.settle(attempt, Ending::ClientGone);
-            }
+        let abandoned = Abandoned { reader, attempt: Some(attempt) };
+        if let Some(source) = self.source.take().filter(|_| abandoned.bills_on()) {
+            abandoned.read_on(source);
         }
     }
 }
 
-/// Reads an abandoned answer to its end, within limits, and settles it.
-async fn drain(mut source: Source, mut reader: Reader, attempt: Attempt) {
+/// An answer that nobody listens to any more. It is settled when this is dropped: when it has been read, or when the gateway
+/// stops before that.
+struct Abandoned {
+    reader: Reader,
+    attempt: Option<Attempt>,
+}
+
+impl Abandoned {
+    /// Whether the provider bills on although the client is gone.
+    fn bills_on(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.call.provider.bills_after_cancel && attempt.call.bills())
+    }
+
+    fn read_on(self, source: Source) {
+        let Some(tasks) = self.attempt.as_ref().map(|attempt| attempt.worker.tasks.clone()) else { return };
+        tasks.spawn_local(drain(source, self));
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.reader.settle(attempt, Ending::ClientGone);
+        }
+    }
+}
+
+/// Reads an abandoned answer to its end, within limits.
+async fn drain(mut source: Source, mut abandoned: Abandoned) {
     let mut bytes_left = DRAIN_BYTES;
     let reading = async {
         while let Some(Ok(bytes)) = std::future::poll_fn(|cx| source.poll(cx)).await {
-            reader.read(&bytes);
+            abandoned.reader.read(&bytes);
             bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
             if bytes_left == 0 {
                 break;
@@ -265,7 +286,6 @@ async fn drain(mut source: Source, mut reader: Reader, attempt: Attempt) {
         }
     };
     let _ = tokio::time::timeout(DRAIN_FOR, reading).await;
-    reader.settle(attempt, Ending::ClientGone);
 }
 
 impl Body for Answer {

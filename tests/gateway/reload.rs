@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{chat, hard, plain, under, with};
-use crate::harness::{ADMIN_TOKEN, Reply, Rig, send};
+use super::{CHAT, chat, eventually, hard, plain, post, row, under, with};
+use crate::harness::{ADMIN_TOKEN, Exchange, Reply, Rig, send};
 
 /// The running revision's number and how the last load went.
 async fn running(rig: &Rig) -> String {
@@ -95,5 +95,138 @@ async fn a_posted_policy_is_applied_whole_or_refused_whole() {
     let reply = apply(&rig, "").await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     assert_eq!(reply.json()["last_reload"]["ok"], json!(true));
+    rig.stop().await;
+}
+
+/// What a budget has counted for the tenant, when it is in force.
+async fn used(rig: &Rig, budget: &str) -> Option<i64> {
+    let tenant = rig.admin("/api/v1/tenants/globex").await.json();
+    let budgets = tenant["budgets"].as_array().cloned().unwrap_or_default();
+    budgets.iter().find(|found| found["name"] == budget).and_then(|found| found["used"].as_i64())
+}
+
+/// A budget that only counts, with more of its own lines.
+fn soft(name: &str, more: &str) -> String {
+    format!(
+        "  {name}: {{ per: [tenantId], {more} limit: $5/month, escalation: {{ warning: {{ at: 90%, notify: [log] }} }} }}\n"
+    )
+}
+
+fn budgets(lines: &str) -> String {
+    format!("version: 1\nmode: enforce\nbudgets:\n{lines}")
+}
+
+/// Puts a policy in force and returns its revision.
+async fn replace(rig: &Rig, text: &str) -> Value {
+    let reply = apply(rig, text).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    reply.json()["revision"].clone()
+}
+
+/// A finished call, and what it cost.
+async fn paid(rig: &Rig, tag: &str) -> i64 {
+    let reply = rig.chat("globex", tag, &chat("[[tokens=1000]]")).await;
+    row(rig, reply.header("plimsoll-request-id")).await["cost_nano_usd"].as_i64().expect("a cost")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_loses_its_last_policy_keeps_the_running_one_and_says_so() {
+    let rig = under(&hard("$1/month")).await;
+    fs::remove_file(rig.policy_file()).expect("a removal");
+    let mut policy = Value::Null;
+    eventually("the failed reload", async || {
+        policy = rig.admin("/api/v1/policy").await.json();
+        policy["last_reload"]["ok"] == false
+    })
+    .await;
+    assert!(policy["last_reload"]["diagnostics"].to_string().contains("E004"), "{policy}");
+    assert_eq!(running(&rig).await, "r1");
+    assert!(used(&rig, "all").await.is_some_and(|used| used > 0), "the budget is gone");
+    assert!(rig.admin("/metrics").await.text().contains("plimsoll_policy_last_reload_successful 0"));
+    fs::write(rig.policy_file(), hard("$2/month")).expect("a policy");
+    in_force(&rig, "r2").await;
+    assert_eq!(rig.admin("/api/v1/policy").await.json()["last_reload"]["ok"], true);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edited_budget_begins_with_what_the_ledger_holds_for_it() {
+    let rig = under(&budgets(&soft("all", ""))).await;
+    let (digest, checkout) = (paid(&rig, "digest.weekly").await, paid(&rig, "checkout").await);
+    assert!(digest > 0 && checkout > 0);
+    assert_eq!(used(&rig, "all").await, Some(digest + checkout));
+    replace(&rig, &budgets(&soft("all", "match: { endpointTag: digest.* },"))).await;
+    assert_eq!(used(&rig, "all").await, Some(digest));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_budget_that_comes_back_counts_every_call_once() {
+    let (one, both) = (
+        budgets(&soft("one", "")),
+        budgets(&format!("{}{}", soft("one", ""), soft("two", "match: { dataMode: real },"))),
+    );
+    let rig = under(&both).await;
+    let mut sum = paid(&rig, "a").await;
+    assert_eq!((used(&rig, "one").await, used(&rig, "two").await), (Some(sum), Some(sum)));
+    replace(&rig, &one).await;
+    sum += paid(&rig, "a").await;
+    assert_eq!((used(&rig, "one").await, used(&rig, "two").await), (Some(sum), None));
+    replace(&rig, &both).await;
+    assert_eq!((used(&rig, "one").await, used(&rig, "two").await), (Some(sum), Some(sum)));
+    sum += paid(&rig, "a").await;
+    assert_eq!((used(&rig, "one").await, used(&rig, "two").await), (Some(sum), Some(sum)));
+    rig.stop().await;
+}
+
+/// A stream that is under way until `finish` is called.
+async fn under_way(rig: &Rig) -> Exchange {
+    let mut body = chat("[[tokens=1000]][[delay=0]]");
+    body["stream"] = json!(true);
+    let mut answer = Exchange::open(rig.node.data_address(), with(post(CHAT), body.to_string())).await;
+    answer.next().await.expect("an event").expect("no cut");
+    answer
+}
+
+/// Reads a stream to its end and returns what it cost.
+async fn finish(rig: &Rig, mut answer: Exchange) -> i64 {
+    while let Some(bytes) = answer.next().await {
+        bytes.expect("no cut");
+    }
+    row(rig, &answer.header("plimsoll-request-id")).await["cost_nano_usd"].as_i64().expect("a cost")
+}
+
+/// A provider that takes about a second for an answer.
+async fn slowly(policy: &str) -> Rig {
+    let script =
+        plimsoll::sim::Script { token_delay: Duration::from_millis(1), tokens_per_event: 10, ..Default::default() };
+    Rig::start(crate::harness::Setup { policy: Some(policy), script, ..Default::default() }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_in_flight_over_a_reload_is_counted_in_the_new_budget_too() {
+    let rig = slowly(&budgets(&soft("one", ""))).await;
+    let answer = under_way(&rig).await;
+    replace(&rig, &budgets(&format!("{}{}", soft("one", ""), soft("two", "match: { dataMode: real },")))).await;
+    assert_eq!(used(&rig, "two").await, Some(0));
+    let cost = finish(&rig, answer).await;
+    assert!(cost > 0);
+    assert_eq!((used(&rig, "one").await, used(&rig, "two").await), (Some(cost), Some(cost)));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_in_flight_while_its_budget_goes_and_comes_back_is_counted_once() {
+    let (one, both) = (
+        budgets(&soft("one", "")),
+        budgets(&format!("{}{}", soft("one", ""), soft("two", "match: { dataMode: real },"))),
+    );
+    let rig = slowly(&both).await;
+    let answer = under_way(&rig).await;
+    replace(&rig, &one).await;
+    replace(&rig, &both).await;
+    let cost = finish(&rig, answer).await;
+    assert!(cost > 0);
+    assert_eq!((used(&rig, "one").await, used(&rig, "two").await), (Some(cost), Some(cost)));
     rig.stop().await;
 }
