@@ -140,7 +140,7 @@ fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Cou
     let wanted = hold.output_cap();
     let unbounded = wanted.is_none();
     let wanted = wanted.or((defaults.on_no_fit == OnNoFit::Reject).then_some(UNKNOWN_OUTPUT));
-    let full = wanted.map(|cap| hold.take(cap, decision, counting)).transpose()?;
+    let full = wanted.map(|cap| hold.take(cap, decision, counting));
     let refused = match full {
         Some(Ok(reservation)) => {
             // A model without a known maximum is held to what was reserved for it.
@@ -211,16 +211,16 @@ impl Hold<'_> {
     }
 
     /// The hold in a budget's unit for `cap` output tokens per choice.
-    fn amount(&self, unit: Unit, cap: u64) -> Result<i64, Refused> {
+    fn amount(&self, unit: Unit, cap: u64) -> i64 {
         let output = cap.saturating_mul(self.peek.choices.max(1));
         match unit {
-            Unit::Money => Ok(self.price.bound(self.input_bound(), output).map_or(i64::MAX, Money::nano)),
-            Unit::Tokens => Ok(i64::try_from(self.input_bound().saturating_add(output)).unwrap_or(i64::MAX)),
-            Unit::Requests => Ok(1),
+            Unit::Money => self.price.bound(self.input_bound(), output).map_or(i64::MAX, Money::nano),
+            Unit::Tokens => i64::try_from(self.input_bound().saturating_add(output)).unwrap_or(i64::MAX),
+            Unit::Requests => 1,
         }
     }
 
-    fn take(&self, cap: u64, decision: &Decision, counting: &Counting) -> Result<Taken, Refused> {
+    fn take(&self, cap: u64, decision: &Decision, counting: &Counting) -> Taken {
         let mut asks: SmallVec<[Ask<'_>; 8]> = SmallVec::new();
         for (standing, window) in counting.standings.iter().zip(&counting.windows) {
             let ceiling = decision.ceilings.iter().find(|ceiling| ceiling.budget == standing.budget);
@@ -228,11 +228,11 @@ impl Hold<'_> {
                 None => Ask::count(window),
                 Some(ceiling) => {
                     let unit = self.call.snapshot.policy.budgets[ceiling.budget].unit;
-                    Ask::hold(window, unit, self.amount(unit, cap)?, ceiling.at)
+                    Ask::hold(window, unit, self.amount(unit, cap), ceiling.at)
                 }
             });
         }
-        Ok(reservation::reserve(&asks).map_err(|refused| (counting.standings[refused.ask].budget, refused.why)))
+        reservation::reserve(&asks).map_err(|refused| (counting.standings[refused.ask].budget, refused.why))
     }
 
     /// Writes an output cap of what still fits, above what the request thinks with.
@@ -246,11 +246,11 @@ impl Hold<'_> {
         let thinking = self.peek.thinking_budget.map_or(0, |budget| budget.saturating_add(1));
         let least = SMALLEST_CLAMP.min(self.peek.cap.unwrap_or(u64::MAX)).min(wanted).max(thinking);
         for _ in 0..CLAMP_TRIES {
-            let fitting = self.fitting(decision, counting).map_err(|refused| (refused, None))?.min(wanted);
+            let fitting = self.fitting(decision, counting).min(wanted);
             if fitting < least {
                 break;
             }
-            if let Ok(reservation) = self.take(fitting, decision, counting).map_err(|refused| (refused, None))? {
+            if let Ok(reservation) = self.take(fitting, decision, counting) {
                 return Ok((reservation, fitting));
             }
         }
@@ -258,7 +258,7 @@ impl Hold<'_> {
     }
 
     /// The largest output cap whose hold fits below every ceiling now.
-    fn fitting(&self, decision: &Decision, counting: &Counting) -> Result<u64, Refused> {
+    fn fitting(&self, decision: &Decision, counting: &Counting) -> u64 {
         let mut fitting = u64::MAX;
         for ceiling in &decision.ceilings {
             let Some(at) = counting.standings.iter().position(|standing| standing.budget == ceiling.budget) else {
@@ -266,33 +266,32 @@ impl Hold<'_> {
             };
             let unit = self.call.snapshot.policy.budgets[ceiling.budget].unit;
             let free = ceiling.at.saturating_sub(counting.windows[at].cell(unit).committed());
-            fitting = fitting.min(self.largest_cap(unit, free)?);
+            fitting = fitting.min(self.largest_cap(unit, free));
         }
-        Ok(fitting)
+        fitting
     }
 
     /// The largest cap with `amount(unit, cap) <= free`, by bisection over the monotone hold.
-    fn largest_cap(&self, unit: Unit, free: i64) -> Result<u64, Refused> {
+    fn largest_cap(&self, unit: Unit, free: i64) -> u64 {
         if unit == Unit::Requests {
-            return Ok(if free >= 1 { u64::MAX } else { 0 });
+            return if free >= 1 { u64::MAX } else { 0 };
         }
         let (mut low, mut high) = (0_u64, 1_u64 << 24);
-        if self.amount(unit, high)? <= free {
-            return Ok(high);
+        if self.amount(unit, high) <= free {
+            return high;
         }
         while high - low > 1 {
             let middle = low.midpoint(high);
-            if self.amount(unit, middle)? <= free { low = middle } else { high = middle }
+            if self.amount(unit, middle) <= free { low = middle } else { high = middle }
         }
-        Ok(low)
+        low
     }
 
     /// The refusal of a call whose hold does not fit (ruling 4): retryable when only the holds of others are in the way.
     fn refusal(&self, cap: u64, decision: &Decision, counting: &Counting) -> (Refused, Option<Block>) {
         let budget = match self.take(cap, decision, counting) {
-            Err(refused) => return (refused, None),
-            Ok(Err((_, Misfit::Held)) | Ok(_)) => return (Refused::reserved(self.call, decision), None),
-            Ok(Err((budget, Misfit::Full))) => budget,
+            Ok(_) | Err((_, Misfit::Held)) => return (Refused::reserved(self.call, decision), None),
+            Err((budget, Misfit::Full)) => budget,
         };
         let block = self.block(budget, counting);
         (blocked(self.call, &block, decision, true), Some(block))

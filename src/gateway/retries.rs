@@ -42,7 +42,11 @@ impl Retries {
             }
             Some(_) => {
                 let attempt = self.attempt(call, body);
-                self.was_refused(attempt, call.now) || self.is_new(attempt, call.now)
+                if self.was_refused(attempt, call.now) {
+                    remember(&self.begun, attempt, call.now);
+                    return true;
+                }
+                self.is_new(attempt, call.now)
             }
         }
     }

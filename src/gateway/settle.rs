@@ -192,8 +192,8 @@ fn catch_up(gateway: &Gateway, call: &Call, mut amounts: Amounts, logical: bool,
             continue;
         }
         let Some(key) = snapshot.policy.counter_key(at, &dimensions) else { continue };
-        let counter = gateway.meter.counter(&budget.identity, &key);
-        let window = counter.window(call.now, || snapshot.policy.window(at, call.now));
+        let live = gateway.meter.counter(&budget.identity, &key);
+        let window = live.window(call.now, || snapshot.policy.window(at, call.now));
         let known = counted.windows.iter().any(|known| Arc::ptr_eq(known, &window));
         if !known && window.window().contains(call.now) {
             for unit in Unit::ALL {
