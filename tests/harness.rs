@@ -187,17 +187,7 @@ fn config(provider: &str, setup: &Setup<'_>) -> String {
 
 /// One exchange over a connection of its own.
 pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Reply {
-    let tcp = TcpStream::connect(address).await.expect("a connection");
-    tcp.set_nodelay(true).expect("a socket option");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.expect("a handshake");
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(async move {
-        let _ = connection.await;
-    });
-    let (mut head, body) = request.into_parts();
-    head.headers.entry("host").or_insert(http::HeaderValue::from_static("gateway"));
-    let response = sender.send_request(Request::from_parts(head, body)).await.expect("an answer");
-    let (head, mut body) = response.into_parts();
+    let Exchange { status, headers, mut body, _connection } = Exchange::open(address, request).await;
     let mut bytes = Vec::new();
     let mut cut = false;
     while let Some(frame) = body.frame().await {
@@ -208,7 +198,7 @@ pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> 
             break;
         }
     }
-    Reply { status: head.status, headers: head.headers, body: Bytes::from(bytes), cut }
+    Reply { status, headers, body: Bytes::from(bytes), cut }
 }
 
 /// An answer that is read piece by piece. Dropped in between, it closes its connection.
@@ -223,6 +213,7 @@ impl Exchange {
     /// Sends a request and waits for the head of its answer.
     pub(crate) async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> Self {
         let tcp = TcpStream::connect(address).await.expect("a connection");
+        tcp.set_nodelay(true).expect("a socket option");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.expect("a handshake");
         let mut tasks = tokio::task::JoinSet::new();

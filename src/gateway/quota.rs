@@ -7,15 +7,17 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use serde_json::{Value, json};
 
+use crate::control::Snapshot;
 use crate::domain::standing::Standing;
 use crate::domain::tenant::Tenant;
 use crate::domain::window::rfc3339;
+use crate::policy::budget::Budget;
 use crate::policy::budget_state;
 
-use super::Worker;
 use super::identify::{RequestLine, identify};
 use super::refuse::Refused;
 use super::tap::Answer;
+use super::{Gateway, Worker};
 
 const PREFIX: &str = "/plimsoll/v1/";
 
@@ -62,23 +64,38 @@ fn quota(worker: &Worker, tenant_id: &str) -> Value {
     });
     let Some(tenant) = tenant else { return json!({ "tenantId": tenant_id, "budgets": [] }) };
     let mut budgets = Vec::new();
-    for (at, budget) in policy.budgets.iter().enumerate() {
-        let own = budget.is_per_tenant() && budget.per.len() == 1 && policy.concerns(at, &tenant);
-        let Some(limit) = policy.limit(at, &tenant, now).filter(|_| own) else { continue };
-        let window = policy.window(at, now);
-        let counter = gateway.meter.find(&budget.identity, tenant_id).and_then(|counter| counter.present());
-        let counter = counter.filter(|counter| counter.window() == window);
-        let used = counter.map_or(0, |counter| counter.cell(budget.unit).used());
-        let state = budget_state(policy, &Standing { budget: at, limit, used, window, decide_opened: None }, now);
+    for standing in gateway.standings(&snapshot, &tenant) {
+        let (budget, state) = (&policy.budgets[standing.budget], budget_state(policy, &standing, now));
         budgets.push(json!({
             "budget": &*budget.name,
             "state": state.state.as_str(),
             "used_percent": state.used_percent,
-            "resets_at": rfc3339(window.end, &policy.zone),
-            "resets_in_seconds": window.end.since(now).as_secs(),
+            "resets_at": rfc3339(standing.window.end, &policy.zone),
+            "resets_in_seconds": standing.window.end.since(now).as_secs(),
         }));
     }
     json!({ "tenantId": tenant_id, "budgets": budgets, "upgrade_url": policy.upgrade_url(&tenant) })
+}
+
+impl Gateway {
+    /// Every budget that has a counter for this tenant alone, as it stands, whether or not its window was ever used.
+    pub fn standings(&self, snapshot: &Snapshot, tenant: &Tenant) -> Vec<Standing> {
+        let (policy, now) = (&snapshot.policy, self.clock.now());
+        let own = |(at, budget): &(usize, &Budget)| {
+            budget.is_per_tenant() && budget.per.len() == 1 && policy.concerns(*at, tenant)
+        };
+        let budgets = policy.budgets.iter().enumerate().filter(own);
+        let standings = budgets.filter_map(|(at, budget)| {
+            let limit = policy.limit(at, tenant, now)?;
+            let window = policy.window(at, now);
+            let counter = self.meter.find(&budget.identity, tenant.id.as_str()).and_then(|counter| counter.present());
+            let counter = counter.filter(|counter| counter.window() == window);
+            let used = counter.as_ref().map_or(0, |counter| counter.cell(budget.unit).used());
+            let decide_opened = counter.and_then(|counter| counter.decide_opened());
+            Some(Standing { budget: at, limit, used, window, decide_opened })
+        });
+        standings.collect()
+    }
 }
 
 /// One request of this tenant; another tenant's is as good as none.

@@ -53,6 +53,13 @@ struct Bill {
     price_row: Option<Arc<str>>,
 }
 
+impl Bill {
+    /// Nothing was used.
+    fn free(basis: Basis) -> Self {
+        Self { usage: Usage::default(), basis, cost: Some(Money::ZERO), price_row: None }
+    }
+}
+
 impl Attempt {
     /// Books a call that was admitted and is about to leave.
     pub(super) fn new(
@@ -130,11 +137,10 @@ impl Attempt {
     }
 
     fn bill(&self, reading: Option<&Reading>, seen_output: u64, ending: Ending) -> Bill {
-        let free = |basis| Bill { usage: Usage::default(), basis, cost: Some(Money::ZERO), price_row: None };
         match self.call.operation {
-            Operation::Free => return free(Basis::Unmetered),
-            Operation::Unmetered => return Bill { cost: None, ..free(Basis::Unmetered) },
-            Operation::Known(dialect) if !dialect.bills() => return free(Basis::Exact),
+            Operation::Free => return Bill::free(Basis::Unmetered),
+            Operation::Unmetered => return Bill { cost: None, ..Bill::free(Basis::Unmetered) },
+            Operation::Known(dialect) if !dialect.bills() => return Bill::free(Basis::Exact),
             Operation::Known(_) => {}
         }
         // A status of the provider's own that is not a success, whether or not its body was read to the end.
@@ -142,7 +148,7 @@ impl Attempt {
         let refused_upstream = ending == Ending::ProviderError || answered;
         let stated = reading.map(|reading| reading.usage).unwrap_or_default();
         if refused_upstream && !stated.is_known() {
-            return free(Basis::Exact);
+            return Bill::free(Basis::Exact);
         }
         let whole = reading.is_some_and(|reading| reading.complete);
         let (usage, basis) = match (stated.is_known(), whole) {
@@ -225,7 +231,7 @@ impl Drop for Attempt {
 
 /// Writes down a call that the policy turned away. It cost nothing and counts nowhere.
 pub(super) fn write_refusal(worker: &Worker, call: &Call, fields: Fields, status: u16) {
-    let unsent = Bill { usage: Usage::default(), basis: Basis::Exact, cost: Some(Money::ZERO), price_row: None };
+    let unsent = Bill::free(Basis::Exact);
     measure(&worker.gateway, call, status, &unsent);
     // Refusals cost nothing to send, so they may not crowd out the rows of calls that were served.
     let ledger = &worker.gateway.ledger;

@@ -99,35 +99,11 @@ fn reread(gateway: &Gateway) -> Result<(), TenantRefusal> {
 }
 
 fn tenant_view(gateway: &Gateway, snapshot: &Snapshot, tenant: &Tenant) -> TenantView {
-    let now = gateway.clock.now();
-    let policy = &snapshot.policy;
-    let own = |(at, budget): &(usize, &Budget)| {
-        budget.is_per_tenant() && budget.per.len() == 1 && policy.concerns(*at, tenant)
-    };
-    let budgets = policy.budgets.iter().enumerate().filter(own).filter_map(|(at, budget)| {
-        let limit = policy.limit(at, tenant, now)?;
-        Some(budget_view(
-            gateway,
-            snapshot,
-            budget,
-            &standing(gateway, snapshot, (at, budget), tenant.id.as_str(), limit),
-        ))
-    });
+    let standings = gateway.standings(snapshot, tenant);
+    let budgets = standings
+        .iter()
+        .map(|standing| budget_view(gateway, snapshot, &snapshot.policy.budgets[standing.budget], standing));
     TenantView { budgets: budgets.collect(), ..TenantView::of(tenant) }
-}
-
-/// A counter as it stands, whether or not anything was ever counted in its window.
-fn standing(gateway: &Gateway, snapshot: &Snapshot, (at, budget): (usize, &Budget), key: &str, limit: i64) -> Standing {
-    let window = snapshot.policy.window(at, gateway.clock.now());
-    let counter = gateway.meter.find(&budget.identity, key).and_then(|counter| counter.present());
-    let counter = counter.filter(|counter| counter.window() == window);
-    Standing {
-        budget: at,
-        limit,
-        used: counter.as_ref().map_or(0, |counter| counter.cell(budget.unit).used()),
-        window,
-        decide_opened: counter.and_then(|counter| counter.decide_opened()),
-    }
 }
 
 fn budget_view(gateway: &Gateway, snapshot: &Snapshot, budget: &Budget, standing: &Standing) -> BudgetView {
