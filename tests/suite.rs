@@ -8,6 +8,8 @@ mod corpus_gateway;
 #[cfg(test)]
 mod corpus_wire;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod harness;

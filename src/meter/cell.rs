@@ -3,7 +3,7 @@
 //! The only compare-and-swap loop of the meter is [`Cell::try_hold`]. It decides on one number, `committed`, so two racing
 //! calls cannot both take the last dollar. Nothing here waits, allocates or knows what the amounts stand for.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use super::atomic::{AtomicI64, Ordering};
 
 /// A counter in its window.
 ///

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use arc_swap::ArcSwapOption;
 
 use super::cell::Cell;
+use super::lease::Lease;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Unit;
 use crate::domain::window::Window;
@@ -21,6 +22,8 @@ const NOT_OPENED: i64 = i64::MIN;
 pub struct WindowCounter {
     window: Window,
     cells: [Cell; 3],
+    /// What hard budgets may still hold of each unit without asking the store.
+    leases: [Lease; 3],
     /// A bit for each step that has been announced in this window.
     announced: AtomicU8,
     /// When the `decide` step was first reached, in microseconds.
@@ -33,6 +36,7 @@ impl WindowCounter {
         Self {
             window,
             cells: Default::default(),
+            leases: Default::default(),
             announced: AtomicU8::new(0),
             decide_opened: AtomicI64::new(NOT_OPENED),
         }
@@ -46,6 +50,11 @@ impl WindowCounter {
     /// The cell of a unit.
     pub fn cell(&self, unit: Unit) -> &Cell {
         &self.cells[unit.index()]
+    }
+
+    /// The lease of a unit.
+    pub fn lease(&self, unit: Unit) -> &Lease {
+        &self.leases[unit.index()]
     }
 
     /// Marks steps as announced and returns those that were not: for each step exactly one caller in a window sees its bit.

@@ -3,8 +3,10 @@
 //! The map from a budget's identity and key to its counter is not on the hot path: callers keep the `Arc`s they were given,
 //! per worker or per tenant, and from there on only atomics are touched. Nothing here reads a clock, a file or a policy.
 
+mod atomic;
 pub mod cell;
 pub mod counter;
+pub mod lease;
 pub mod pace;
 pub mod reservation;
 

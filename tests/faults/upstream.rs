@@ -1,0 +1,1 @@
+//! Providers and streams (rows B).
