@@ -143,7 +143,7 @@ impl Worker {
         let mut marks = HeaderMap::new();
         reply::identify(&mut marks, &call);
         reply::warn(&mut marks, &warnings, None);
-        let mut response = match self.judge(&call, &peek, &body) {
+        let mut response = match self.judge(&call, &peek, &body).await {
             Err(refusal) => self.refuse(&call, &body, *refusal, &head.headers),
             Ok(verdict) => {
                 reply::warn(&mut marks, &warnings, verdict.warning);
