@@ -4,12 +4,14 @@
 //! through separate read-only connections. It refuses to make a request wait for the disk, to run twice on one file, and to
 //! go on after a failed commit.
 
+mod chain;
 pub mod entry;
 mod error;
 mod lock;
 mod query;
 mod reader;
 mod schema;
+mod spool;
 mod sqlite;
 #[cfg(test)]
 mod tests;
