@@ -3,5 +3,5 @@
 //! storage), and each says which change of the source makes it fail.
 
 mod budgets;
-mod storage;
+pub(crate) mod storage;
 mod upstream;

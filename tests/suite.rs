@@ -14,10 +14,14 @@ mod gateway;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
 mod ladder;
 #[cfg(test)]
 mod ledger_crash;
 #[cfg(test)]
 mod policies;
+#[cfg(test)]
+mod process;
 #[cfg(test)]
 mod sdk;

@@ -145,8 +145,7 @@ fn next(file: &mut impl io::Read, remaining: u64) -> io::Result<Option<Vec<u8>>>
     }
     let mut frame = Vec::new();
     file.take(size.into()).read_to_end(&mut frame)?;
-    let whole = frame.len() as u64 == u64::from(size) && checksum(length, &frame) == u32::from_le_bytes(sum);
-    Ok(whole.then_some(frame))
+    Ok((checksum(length, &frame) == u32::from_le_bytes(sum)).then_some(frame))
 }
 
 /// Deletes the spool in `path`, all of whose frames in `read` are now in the store. Unreadable bytes are kept beside it.
