@@ -115,7 +115,7 @@ impl Node {
             courier,
             clock,
             tls: upstream::tls_connector(),
-            in_flight: DashMap::new(),
+            presences: DashMap::new(),
             retries: crate::gateway::Retries::default(),
         });
         let acceptor = certificate.as_ref().map(Certificate::acceptor);
@@ -299,7 +299,8 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
             _ = due.tick() => {}
         }
         gateway.pace.forget_idle(gateway.clock.now());
-        gateway.in_flight.retain(|_, calls| Arc::strong_count(calls) > 1);
+        let now = gateway.clock.now();
+        gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_users(now));
         forget_closed_windows(&gateway);
         if let Some(certificate) = &certificate {
             let now = certificate.changed_at();
