@@ -37,6 +37,7 @@ mod parts;
 mod pool;
 mod quota;
 mod refuse;
+mod replay;
 mod reply;
 mod retries;
 mod rewrite;
@@ -51,6 +52,7 @@ use account::{Accounts, InFlight};
 use identify::AttributionRules;
 use keys::KeyRing;
 use pool::{Link, Pool};
+pub use replay::{ReplayRules, Replays};
 pub use retries::Retries;
 use upstream::Provider;
 
@@ -118,6 +120,8 @@ pub struct Options {
     pub attribution: AttributionRules,
     /// Networks that may name tenants when there are no keys.
     pub trusted_networks: Vec<TrustedNetwork>,
+    /// Whether and how finished answers are given again.
+    pub replay: Option<ReplayRules>,
 }
 
 /// What all cores share.
@@ -144,6 +148,8 @@ pub struct Gateway {
     pub in_flight: InFlight,
     /// Which attempts belong together.
     pub retries: Retries,
+    /// Answers that may be given again; `None`: none ever.
+    pub replays: Option<Replays>,
 }
 
 /// One core's share of the gateway.

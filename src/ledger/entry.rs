@@ -78,6 +78,8 @@ pub enum Ending {
     UpstreamFailed,
     /// We refused the call; nothing was sent.
     Refused,
+    /// We gave the kept answer of an earlier call again; nothing was sent.
+    Replayed,
 }
 
 impl Ending {
@@ -89,6 +91,7 @@ impl Ending {
             Self::ClientGone => "client_gone",
             Self::UpstreamFailed => "upstream_failed",
             Self::Refused => "refused",
+            Self::Replayed => "replayed",
         }
     }
 }
