@@ -5,8 +5,9 @@
 //! per tenant, bounded and short-lived. Calls of clients that say nothing of retries are requests of their own and leave
 //! no trace here. A restart forgets everything: it may count a retry as a request, and never a request as a retry.
 //!
-//! What it costs: one keyed hash of the body (about 0.1 ms for a megabyte) for calls whose SDK counts attempts, one of the
-//! name alone for calls that have one, and one sharded map; nothing for all others.
+//! What it costs: one keyed hash of the body for calls whose SDK counts attempts (0.3 µs for 8 KiB, 40 µs for a megabyte),
+//! one of the name alone for calls that have one, and one sharded map; nothing for all others. First attempts must be
+//! hashed too: they are what an SDK's word is checked against.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
