@@ -16,7 +16,7 @@ async fn provider() -> Provider {
     Provider::start(Script::default()).await.expect("a scripted provider")
 }
 
-// Mutation: the lock file is not locked.
+// Mutations: the lock file is not locked; it lies beside the name that was given and not beside the file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d9_a_second_process_on_one_ledger_refuses_and_says_who_has_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -32,6 +32,11 @@ async fn d9_a_second_process_on_one_ledger_refuses_and_says_who_has_it() {
         first.pid()
     );
     assert_eq!(refusal, expected);
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&ledger, &link).expect("a link");
+    let through_link = Files::new(&folder.path().join("other"), &link, &provider.base_url(), &policy("$10/month"));
+    let Err(refusal) = Process::try_start(&through_link, &[]).await else { panic!("two gateways write one ledger") };
+    assert!(refusal.contains(&format!("in use by another process (process {})", first.pid())), "{refusal}");
     assert_eq!(first.call(SOFT).await.status, 200, "the first one goes on");
     first.stop().await;
     assert_eq!(number(&read(&ledger), "SELECT count(*) FROM entry"), 1);
