@@ -65,6 +65,7 @@ impl Spool {
     }
 
     /// Bytes of whole frames.
+    #[cfg(test)]
     pub(super) fn length(&self) -> u64 {
         self.length
     }
