@@ -47,6 +47,7 @@ impl Files {
     pub(crate) fn new(folder: &Path, ledger: &Path, provider: &str, policy: &str) -> Self {
         fs::create_dir_all(folder.join("policies")).expect("a folder");
         fs::write(folder.join("policies/policy.yaml"), policy).expect("a policy");
+        fs::write(folder.join("policies/tenants.csv"), format!("tenantId\n{HARD}\n{SOFT}\n")).expect("tenants");
         let config = format!(
             "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0, token: {ADMIN_TOKEN} }}\nledger: \"sqlite://{}\"\nproviders:\n  openai: {{ \
              dialect: openai, base_url: \"{provider}\", api_key: \"sk-provider-secret\" }}\n  anthropic: {{ dialect: anthropic, base_url: \

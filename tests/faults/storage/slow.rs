@@ -30,6 +30,7 @@ fn d7_a_store_that_stands_still_shows_at_admission_and_every_row_that_got_a_plac
     while let Some(permit) = ledger.permit() {
         permit.send(attempt(&format!("a{sent}"), "globex"));
         sent += 1;
+        assert!(sent <= QUEUE_SLOTS, "a queue without an end");
     }
     assert_eq!((sent, ledger.free_permits()), (QUEUE_SLOTS, 0));
     assert!(begun.elapsed() < Duration::from_secs(8), "the store gave up before the queue was full");
