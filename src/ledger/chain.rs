@@ -76,7 +76,6 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Before the first row.
-    #[cfg(test)]
     pub(super) const GENESIS: Self = Self { head: [0; 32] };
 
     /// Goes on from a head that was stored. `None`: it is not 32 bytes long.

@@ -5,12 +5,14 @@
 //! go on after a failed commit.
 
 mod chain;
+mod corrections;
 mod counters;
 mod doubts;
 pub mod entry;
 mod error;
 mod lender;
 mod lock;
+mod original;
 mod overflow;
 mod query;
 mod queue;
@@ -22,6 +24,7 @@ mod spool;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod writer;
 
 use std::path::Path;
@@ -36,16 +39,19 @@ use lock::LockFile;
 use overflow::Overflow;
 use queue::{Finish, Message, Queue, Wait};
 
+pub use corrections::{Evidence, InDoubt, Rerating};
 pub use counters::{Grant, StoredCounter, unit_word};
 pub use doubts::{Remainder, Resolution};
 pub use error::LedgerError;
 pub use lender::Wanted;
+pub use original::Live;
 pub use query::{Column, SpendQuery, SpendRow, SpendTotals};
 pub use queue::{Permit, QUEUE_SLOTS};
 pub use reader::{LedgerReader, StoredAttempt};
 pub use record::{CountersOf, Done, Record, Rules, Seed};
 pub use schema::{OLDEST_SQLITE, SCHEMA_VERSION};
 pub use sqlite::SqliteStore;
+pub use verify::Verification;
 pub use writer::{BATCH_ROWS, BATCH_WAIT};
 
 /// Where records are kept for good.
@@ -71,6 +77,8 @@ struct Inner {
     reader: LedgerReader,
     after_crash: bool,
     doubted: usize,
+    /// One correction after the other: each reads what the ones before have made of its row.
+    correcting: Mutex<()>,
     running: Mutex<Option<Running>>,
 }
 
@@ -101,6 +109,7 @@ impl Ledger {
             reader: LedgerReader::at(path),
             after_crash: lock.after_crash,
             doubted,
+            correcting: Mutex::default(),
             running: Mutex::new(Some(Running { threads: [thread, spool_thread], lock })),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -161,7 +170,7 @@ impl Ledger {
     }
 
     /// Replaces a remainder in doubt by what the evidence says; on the disk when this returns. `None`: there is no such one. Blocks.
-    pub fn resolve(&self, how: Resolution) -> Result<Option<Remainder>, LedgerError> {
+    fn resolve(&self, how: Resolution) -> Result<Option<Remainder>, LedgerError> {
         let resolved = self.ask(|wait| Message::Finish(Some(Record::Resolve(how)), Finish::Resolve(wait)));
         resolved.unwrap_or(Err(LedgerError::Failed))
     }

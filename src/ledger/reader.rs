@@ -19,6 +19,7 @@ use super::entry::TransitionEntry;
 use super::error::LedgerError;
 use super::query::{self, SpendQuery, SpendRow};
 use super::schema;
+use super::verify::{self, Verification};
 
 mod stored;
 
@@ -123,6 +124,27 @@ impl LedgerReader {
     /// What runs that died had leased and never settled, and what evidence made of it, as amounts of their counters.
     pub fn remainders(&self) -> Result<Vec<StoredCounter>, LedgerError> {
         self.with(Some(PATIENCE), doubts::by_counter)
+    }
+
+    /// Goes over every row, price and counter. There is no time limit.
+    pub fn verify(&self) -> Result<Verification, LedgerError> {
+        self.with(None, verify::verify)
+    }
+
+    /// A query of our own within the usual time.
+    pub(super) fn with_patience<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.with(Some(PATIENCE), read)
+    }
+
+    /// A query of our own that may take as long as it takes.
+    pub(super) fn without_limit<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.with(None, read)
     }
 
     /// The remainders that are still in doubt, the newest run first.
