@@ -4,6 +4,7 @@
 //! through separate read-only connections. It refuses to make a request wait for the disk, to run twice on one file, and to
 //! go on after a failed commit.
 
+mod consumption;
 pub mod entry;
 mod error;
 mod lock;
@@ -25,6 +26,7 @@ use entry::{LedgerEntry, TransitionEntry};
 use lock::LockFile;
 use writer::Queue;
 
+pub use consumption::{Consumption, Unpriced};
 pub use error::LedgerError;
 pub use query::{Column, SpendQuery, SpendRow, SpendTotals};
 pub use reader::{LedgerReader, StoredAttempt};
