@@ -20,4 +20,6 @@ mod ledger_crash;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod prices;
+#[cfg(test)]
 mod sdk;

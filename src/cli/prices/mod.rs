@@ -18,7 +18,7 @@ use crate::domain::price::PriceBook;
 use crate::ledger::{LedgerReader, Unpriced};
 
 use super::output;
-use text::{count, many};
+use text::many;
 
 /// What is read when no file is named and it is there.
 const USUAL_FILE: &str = "plimsoll.yaml";
@@ -148,17 +148,15 @@ fn tariff(prices: &PriceBook) -> String {
 
 fn missing(unpriced: &[Unpriced]) -> String {
     let name = |row: &Unpriced| {
-        let attempts = count(i128::from(row.attempts));
-        format!("{} at {} ({attempts} requests, metered as tokens, cost unknown)", model(&row.model), row.provider)
+        let attempts = many(usize::try_from(row.attempts).unwrap_or(0), "request");
+        format!("{} at {} ({attempts}, metered as tokens, cost unknown)", model(&row.model), row.provider)
     };
     let mut lines = vec![format!("! unpriced in the last 7 days: {}", unpriced.first().map(name).unwrap_or_default())];
     lines.extend(unpriced.iter().skip(1).take(MOST_UNPRICED - 1).map(|row| format!("{:31}{}", "", name(row))));
     if unpriced.len() > MOST_UNPRICED {
         lines.push(format!("{:31}and {} more", "", unpriced.len() - MOST_UNPRICED));
     }
-    lines.push(
-        "  add them to a file under `prices:` in plimsoll.yaml; what was metered before stays unpriced".to_owned(),
-    );
+    lines.push("  add them to a file under `prices:` in plimsoll.yaml".to_owned());
     lines.join("\n")
 }
 

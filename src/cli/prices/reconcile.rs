@@ -20,7 +20,7 @@ use crate::domain::price::{PriceBook, PriceRow};
 use crate::invoice::{self, Gap, Invoice, Kind, Measure, PICO_PER_NANO, Reconciliation, Sum};
 use crate::ledger::{Consumption, LedgerReader};
 
-use super::text::{amount, count, many, percent, spoken, table};
+use super::text::{amount, difference, many, percent, spoken, table};
 use super::{Desk, Form, fail, model};
 use crate::cli::output;
 
@@ -83,9 +83,9 @@ pub(super) struct Account {
     in_doubt: i128,
     estimated: i128,
     /// Rows without a price, which cost an unknown amount.
-    unpriced: u64,
+    unpriced: usize,
     /// Price rows that no table has any more, with their rows and what those charged.
-    forgotten: BTreeMap<String, (u64, i128)>,
+    forgotten: BTreeMap<String, (usize, i128)>,
 }
 
 impl Account {
@@ -127,7 +127,7 @@ impl Account {
             "estimated" => self.estimated += charged,
             _ => {}
         }
-        self.unpriced += u64::from(row.cost.is_none() && row.usage.is_known());
+        self.unpriced += usize::from(row.cost.is_none() && row.usage.is_known());
         if let (Some(id), None) = (row.price_row, price) {
             let known = self.forgotten.entry(id.to_owned()).or_default();
             *known = (known.0 + 1, known.1 + charged);
@@ -181,18 +181,18 @@ impl Account {
             notes.push(format!("the ledger has no rows of `{}` in these days", self.provider));
         }
         if self.unpriced > 0 {
-            let rows = count(i128::from(self.unpriced));
+            let (are, count) = if self.unpriced == 1 { ("is", "counts") } else { ("are", "count") };
+            let rows = many(self.unpriced, "row");
             notes.push(format!(
-                "{rows} rows of the ledger are unpriced and count as nothing here; see `plimsoll prices`"
+                "{rows} of the ledger {are} unpriced and {count} as nothing here; see `plimsoll prices`"
             ));
         }
         if measure == Measure::Tokens {
             return notes;
         }
         for (id, (rows, nano)) in self.forgotten.iter().take(MOST_LISTED) {
-            let rows = count(i128::from(*rows));
-            notes
-                .push(format!("price row `{id}` is not known any more: {rows} rows, {}, not itemised", dollars(*nano)));
+            let rows = many(*rows, "row");
+            notes.push(format!("price row `{id}` is not known any more: {rows}, {}, not itemised", dollars(*nano)));
         }
         if self.forgotten.len() > MOST_LISTED {
             notes.push(format!("and {} more price rows", self.forgotten.len() - MOST_LISTED));
@@ -216,7 +216,7 @@ pub(super) fn report(invoice: &Invoice, account: &Account, result: &Reconciliati
         percent(result.ledger, result.invoice)
     );
     match result.largest() {
-        Some(gap) => drop(write!(head, "   largest gap: {} ({})", subject(gap), amount(measure, gap.difference()))),
+        Some(gap) => drop(write!(head, "   largest gap: {} ({})", subject(gap), difference(measure, gap.difference()))),
         None => head.push_str("   no gap"),
     }
     let days = format!("{}, {}, {}", invoice.format, days(invoice), many(invoice.lines.len(), "line"));
@@ -230,7 +230,7 @@ pub(super) fn report(invoice: &Invoice, account: &Account, result: &Reconciliati
             gap.kind.as_str().to_owned(),
             amount(measure, gap.ledger),
             amount(measure, gap.invoice),
-            amount(measure, gap.difference()),
+            difference(measure, gap.difference()),
             percent(gap.ledger, gap.invoice),
         ]);
     }

@@ -46,6 +46,13 @@ pub(super) fn amount(measure: Measure, amount: i128) -> String {
     }
 }
 
+/// An amount with its sign, either way: `+$5.00`, `−$121.40`.
+pub(super) fn difference(measure: Measure, number: i128) -> String {
+    let text = amount(measure, number);
+    let nothing = !text.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+    if number > 0 && !nothing { format!("+{text}") } else { text }
+}
+
 /// `amount` with its unit, for sentences.
 pub(super) fn spoken(measure: Measure, number: i128) -> String {
     let text = amount(measure, number);
