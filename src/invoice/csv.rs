@@ -17,6 +17,8 @@ pub(super) struct Table<'t> {
     pub(super) source: &'t Source,
     names: Vec<String>,
     pub(super) rows: Vec<Row<'t>>,
+    /// Rows that are not as wide as the header.
+    pub(super) uneven: Vec<Diagnostic>,
 }
 
 /// The cells of one record.
@@ -27,18 +29,18 @@ impl<'t> Table<'t> {
         let mut records = records(source).map_err(|problem| vec![problem])?.into_iter();
         let header = records.next().unwrap_or_default();
         let names: Vec<String> = header.iter().map(|cell| cell.text.trim().to_ascii_lowercase()).collect();
-        let mut problems = Vec::new();
+        let mut uneven = Vec::new();
         let mut rows = Vec::new();
         for record in records {
             if record.iter().all(|cell| cell.text.trim().is_empty()) {
                 continue;
             }
             if record.len() != names.len() {
-                problems.extend(record.first().map(|cell| uneven(cell, record.len(), names.len())));
+                uneven.extend(record.first().map(|cell| wide(cell, record.len(), names.len())));
             }
             rows.push(Row(record));
         }
-        if problems.is_empty() { Ok(Self { source, names, rows }) } else { Err(problems) }
+        Ok(Self { source, names, rows, uneven })
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -77,7 +79,7 @@ impl Row<'_> {
     }
 }
 
-fn uneven(cell: &Cell<'_>, found: usize, wanted: usize) -> Diagnostic {
+fn wide(cell: &Cell<'_>, found: usize, wanted: usize) -> Diagnostic {
     Diagnostic::error("E042", format!("a row of {found} cells under {wanted} columns"))
         .at(&cell.place, "")
         .help("export the file again; a spreadsheet may have changed it")

@@ -117,7 +117,10 @@ pub fn read(source: &Source) -> Result<Invoice, Vec<Diagnostic>> {
 
 fn read_csv(source: &Source) -> Result<Invoice, Vec<Diagnostic>> {
     let table = csv::Table::read(source)?;
-    if table.has("amount_value") {
+    let known = ["amount_value", "usage_date_utc", "num_model_requests"];
+    if known.iter().any(|name| table.has(name)) && !table.uneven.is_empty() {
+        Err(table.uneven)
+    } else if table.has("amount_value") {
         openai::costs(&table)
     } else if table.has("usage_date_utc") && table.has("cost_usd") {
         anthropic::costs(&table)
