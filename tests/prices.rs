@@ -7,11 +7,12 @@ use std::sync::Arc;
 use plimsoll::domain::attribution::Attribution;
 use plimsoll::domain::clock::{Clock, SystemClock, Timestamp};
 use plimsoll::domain::money::Money;
-use plimsoll::domain::price::PriceBook;
+use plimsoll::domain::price::{PriceBook, PriceRow};
 use plimsoll::domain::tenant::{Tenant, TenantId};
 use plimsoll::domain::usage::{Basis, Usage};
 use plimsoll::ledger::Ledger;
 use plimsoll::ledger::entry::{Ending, LedgerEntry};
+use plimsoll::meter::reservation::Postings;
 
 /// A ledger in a folder of its own.
 struct Books {
@@ -37,6 +38,11 @@ impl Books {
         let permit = self.ledger.permit().expect("a place in the queue");
         permit.send(LedgerEntry { attempt_id: Arc::clone(&id), request_id: id, ..entry });
         self.ledger.flush().expect("a written row");
+    }
+
+    fn forget_prices(&self) {
+        let connection = rusqlite::Connection::open(self.path("plimsoll.db")).expect("a connection");
+        connection.execute("DELETE FROM price", []).expect("no prices");
     }
 
     /// Runs `plimsoll prices …` beside the open ledger. Exit code, and all that it wrote with the folder's name taken out.
@@ -95,7 +101,7 @@ fn used(provider: &str, model: &str, usage: Usage) -> LedgerEntry {
         usage,
         basis: Basis::Exact,
         cost: price.as_ref().and_then(|price| price.cost(&usage)),
-        price_row: price.map(|price| Arc::clone(&price.id)),
+        price,
         status: 200,
         ending: Ending::Complete,
         decision: Arc::from(""),
@@ -104,6 +110,9 @@ fn used(provider: &str, model: &str, usage: Usage) -> LedgerEntry {
         overhead_us: 1,
         first_byte_us: None,
         duration_us: 1,
+        postings: Postings::new(),
+        snapshot: 1,
+        correction: None,
     }
 }
 
@@ -243,7 +252,11 @@ fn what_the_ledger_cannot_itemise_is_said() {
     books.write(row());
     books.write(LedgerEntry { basis: Basis::InDoubt, cost: Some(Money::from_nano(9_000_000_000)), ..row() });
     books.write(LedgerEntry { basis: Basis::Estimated, ..row() });
-    books.write(LedgerEntry { price_row: Some(Arc::from("builtin@2024-01-01/gpt-4o")), ..row() });
+    let mut old = PriceRow::clone(row().price.as_deref().expect("a price"));
+    old.id = Arc::from("builtin@2024-01-01/gpt-4o");
+    books.write(LedgerEntry { price: Some(Arc::new(old)), ..row() });
+    // As in a ledger that an early version wrote, which kept no prices.
+    books.forget_prices();
     books.write(used("openai", "ft:gpt-4o:globex", usage(7, 0, 1)));
     insta::assert_snapshot!(books.reconciled("openai-costs.csv", &[]).1, @r"
     ledger $16.50   invoice $8.76   +88.4%   largest gap: not itemised on gpt-4o (+$9.00)
@@ -263,6 +276,25 @@ fn what_the_ledger_cannot_itemise_is_said() {
     ! $2.50 of the ledger is estimated: the provider did not say
     ! $9.00 of the ledger is in doubt; see `plimsoll ledger in-doubt`
     ");
+}
+
+#[test]
+fn a_row_is_split_by_the_price_that_it_was_priced_with() {
+    let mut books = Books::new();
+    // A price that was changed twice under one name, and is in no table today.
+    let usage = usage(1_000_000, 500_000, 100_000);
+    for dollars in [2, 4] {
+        let text = format!(
+            "version: 1\nas_of: 2026-09-01\nmodels:\n  gpt-4o: {{ provider: openai, input: {dollars}, output: 10 }}\n"
+        );
+        let book = PriceBook::builtin().with_yaml("ours.yaml", &text).expect("prices");
+        let price = book.find("openai", "openai", "gpt-4o").cloned();
+        let cost = price.as_ref().and_then(|price| price.cost(&usage));
+        books.write(LedgerEntry { price, cost, ..used("openai", "gpt-4o-2024-08-06", usage) });
+    }
+    let (_, text) = books.reconciled("openai-costs.csv", &[]);
+    let kinds = ["input          $3.00 ", "cached input   $3.00 ", "output         $2.00 "];
+    assert!(kinds.iter().all(|kind| text.contains(kind)) && !text.contains("not itemised"), "{text}");
 }
 
 #[test]

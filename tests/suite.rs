@@ -14,6 +14,8 @@ mod gateway;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
 mod ladder;
 #[cfg(test)]
 mod ledger_crash;
@@ -21,5 +23,6 @@ mod ledger_crash;
 mod policies;
 #[cfg(test)]
 mod prices;
+mod process;
 #[cfg(test)]
 mod sdk;

@@ -372,6 +372,10 @@ impl Boot<'_> {
         if let Some(streams) = streams.and_then(|node| expect_integer(node, "`streams_per_tenant`", self.problems)) {
             limits.streams_per_tenant = u32::try_from(streams).unwrap_or(u32::MAX);
         }
+        let users = fields.value("users_per_tenant");
+        if let Some(users) = users.and_then(|node| expect_integer(node, "`users_per_tenant`", self.problems)) {
+            limits.users_per_tenant = usize::try_from(users).unwrap_or(usize::MAX);
+        }
         fields.finish("not a key of `limits`", self.problems);
         limits
     }

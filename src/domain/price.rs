@@ -20,7 +20,7 @@ pub use book::PriceBook;
 const PICO_PER_NANO: u128 = 1_000;
 
 /// What each kind of token costs, in pico-dollars per token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rates {
     /// Input that was neither read from nor written to a cache.
     pub input: u64,
@@ -35,7 +35,7 @@ pub struct Rates {
 }
 
 /// What a request costs whose input is longer than a limit: all of its tokens, not only those beyond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LongContext {
     /// The longest input, in tokens, that still has the ordinary price.
     pub above: u64,
@@ -44,7 +44,7 @@ pub struct LongContext {
 }
 
 /// The price of one model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PriceRow {
     /// Where the price comes from, for the ledger: `builtin@2026-11-16/gpt-4o`.
     pub id: Arc<str>,
@@ -73,7 +73,8 @@ pub struct PriceRow {
 }
 
 impl PriceRow {
-    /// What `usage` costs, rounded up once; its kinds of token are those of [`Usage::parts`]. `None` only when the sum does not fit [`Money`].
+    /// What `usage` costs, rounded up once; its kinds of token are those of [`Usage::parts`]. `None` only when the sum does
+    /// not fit [`Money`].
     pub fn cost(&self, usage: &Usage) -> Option<Money> {
         let parts = usage.parts();
         let rates = self.rates(parts.all_input);

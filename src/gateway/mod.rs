@@ -46,9 +46,10 @@ mod serve;
 mod settle;
 mod tap;
 pub mod upstream;
+mod users;
 mod verdict;
 
-use account::{Accounts, InFlight};
+use account::{Accounts, Presences};
 use identify::AttributionRules;
 use keys::KeyRing;
 use pool::{Link, Pool};
@@ -69,6 +70,8 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// Calls of one tenant in flight at once.
     pub streams_per_tenant: u32,
+    /// User ids that one tenant may name on one day, where a budget counts users.
+    pub users_per_tenant: usize,
     /// Client connections at once, over all cores.
     pub connections: usize,
 }
@@ -81,6 +84,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_mins(5),
             first_byte_timeout: Duration::from_mins(10),
             streams_per_tenant: 1_000,
+            users_per_tenant: 100_000,
             connections: 20_000,
         }
     }
@@ -144,8 +148,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// TLS towards providers.
     pub tls: TlsConnector,
-    /// Calls in flight by tenant.
-    pub in_flight: InFlight,
+    /// Calls in flight and today's users by tenant.
+    pub presences: Presences,
     /// Which attempts belong together.
     pub retries: Retries,
     /// Answers that may be given again; `None`: none ever.

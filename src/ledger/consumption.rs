@@ -4,6 +4,7 @@ use rusqlite::Row;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::money::Money;
+use crate::domain::price::PriceRow;
 use crate::domain::usage::Usage;
 
 use super::LedgerReader;
@@ -37,9 +38,9 @@ pub struct Unpriced {
 
 const ROWS: &str = "SELECT coalesce(model_answered, model_served, model_requested, ''), price_row, input_tokens,
     cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens, reasoning_tokens, cost_nano_usd, basis
-FROM attempt WHERE admitted_at >= ? AND admitted_at < ? AND provider = ? AND ending NOT IN ('refused', 'replayed')";
+FROM entry WHERE admitted_at >= ? AND admitted_at < ? AND provider = ? AND ending NOT IN ('refused', 'replayed')";
 
-const UNPRICED: &str = "SELECT provider, coalesce(model_requested, ''), count(*) FROM attempt
+const UNPRICED: &str = "SELECT provider, coalesce(model_requested, ''), count(*) FROM entry
 WHERE admitted_at >= ? AND cost_nano_usd IS NULL AND basis <> 'unmetered' AND ending NOT IN ('refused', 'replayed')
 GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2";
 
@@ -72,10 +73,19 @@ impl LedgerReader {
         })
     }
 
+    /// The prices that rows were priced with, as they were then. Two of one id differ: a price file was edited.
+    pub fn price_rows(&self) -> Result<Vec<PriceRow>, LedgerError> {
+        self.with(None, |connection| {
+            let mut statement = connection.prepare_cached("SELECT row FROM price ORDER BY id, row")?;
+            let texts = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            texts.iter().map(|text| serde_json::from_str(text).map_err(|_| LedgerError::Damaged)).collect()
+        })
+    }
+
     /// The providers that the ledger has rows of, by name.
     pub fn providers(&self) -> Result<Vec<String>, LedgerError> {
         self.with(None, |connection| {
-            let mut statement = connection.prepare_cached("SELECT DISTINCT provider FROM attempt ORDER BY 1")?;
+            let mut statement = connection.prepare_cached("SELECT DISTINCT provider FROM entry ORDER BY 1")?;
             Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
         })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::cell::Refused;
+use super::cell;
 use super::counter::WindowCounter;
 use crate::domain::standing::{Amounts, Unit};
 
@@ -49,14 +49,51 @@ pub struct Refusal {
     /// The index of the ask.
     pub ask: usize,
     /// Why.
-    pub why: Refused,
+    pub why: Misfit,
 }
+
+/// Why a hold does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// It would fit if the calls in flight held nothing: trying again soon may succeed.
+    Held,
+    /// It would not fit even then.
+    Full,
+    /// It fits below the ceiling, and the store has not leased so much yet.
+    Unleased {
+        /// How much more must be leased.
+        missing: i64,
+    },
+}
+
+impl From<cell::Refused> for Misfit {
+    fn from(refused: cell::Refused) -> Self {
+        match refused {
+            cell::Refused::Held => Self::Held,
+            cell::Refused::Full => Self::Full,
+        }
+    }
+}
+
+/// A window that counted a call, and how much of that a lease had covered.
+#[derive(Debug, Clone)]
+pub struct Posting {
+    /// The counter.
+    pub counter: Arc<WindowCounter>,
+    /// The part of what was posted that came out of the lease. The rest was never held: a call outside the promise of a
+    /// hard budget, or debt.
+    pub covered: Amounts,
+}
+
+/// Every window that counted a call.
+pub type Postings = SmallVec<[Posting; 4]>;
 
 /// A window that counts the call, and what the call holds of it.
 #[derive(Debug)]
 struct Line {
     counter: Arc<WindowCounter>,
     held: Amounts,
+    covered: Amounts,
 }
 
 impl Line {
@@ -65,7 +102,19 @@ impl Line {
             let held = std::mem::take(&mut self.held[unit.index()]);
             if held != 0 {
                 self.counter.cell(unit).release(held);
+                self.counter.lease(unit).give_back(held);
             }
+        }
+    }
+
+    /// Ends the hold of a unit: `post` does it in the cell, and what was not spent goes back to the lease.
+    fn close(&mut self, unit: Unit, spent: i64, post: impl Fn(&cell::Cell, i64)) {
+        let held = std::mem::take(&mut self.held[unit.index()]);
+        post(self.counter.cell(unit), held);
+        let covered = spent.clamp(0, held);
+        self.covered[unit.index()] = covered;
+        if held > covered {
+            self.counter.lease(unit).give_back(held - covered);
         }
     }
 }
@@ -91,14 +140,23 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    fn take(&mut self, ask: &Ask<'_>) -> Result<(), Refused> {
+    fn take(&mut self, ask: &Ask<'_>) -> Result<(), Misfit> {
         let line = self.line(ask.counter);
         let Some(hold) = ask.hold else { return Ok(()) };
         let (cell, taken) = (line.counter.cell(hold.unit), &mut line.held[hold.unit.index()]);
         let amount = hold.amount.max(0);
         let missing = amount.saturating_sub(*taken).max(0);
         // The whole hold decides whether the call would ever fit, also when a part of it is taken already.
-        cell.try_hold(missing, hold.ceiling).map_err(|_| cell.refusal(amount, hold.ceiling))?;
+        let misfit = || Misfit::from(cell.refusal(amount, hold.ceiling));
+        let lease = line.counter.lease(hold.unit);
+        if let Err(short) = lease.try_take(missing) {
+            let fits = cell.committed().checked_add(missing).is_some_and(|sum| sum <= hold.ceiling);
+            return Err(if fits { Misfit::Unleased { missing: short } } else { misfit() });
+        }
+        cell.try_hold(missing, hold.ceiling).map_err(|_| {
+            lease.give_back(missing);
+            misfit()
+        })?;
         *taken += missing;
         Ok(())
     }
@@ -106,7 +164,7 @@ impl Reservation {
     fn line(&mut self, counter: &Arc<WindowCounter>) -> &mut Line {
         let known = self.lines.iter().position(|line| Arc::ptr_eq(&line.counter, counter));
         let index = known.unwrap_or_else(|| {
-            self.lines.push(Line { counter: Arc::clone(counter), held: [0; 3] });
+            self.lines.push(Line { counter: Arc::clone(counter), held: [0; 3], covered: [0; 3] });
             self.lines.len() - 1
         });
         &mut self.lines[index]
@@ -115,29 +173,30 @@ impl Reservation {
     /// The call is admitted: a logical request is counted now, whatever becomes of it. Call it once.
     pub fn admit(&mut self, logical: bool) {
         for line in &mut self.lines {
-            let held = std::mem::take(&mut line.held[Unit::Requests.index()]);
-            line.counter.cell(Unit::Requests).settle(held, i64::from(logical));
+            let requests = i64::from(logical);
+            line.close(Unit::Requests, requests, |cell, held| cell.settle(held, requests));
         }
     }
 
     /// The call is over: `actual` money and tokens are posted to every window, in place of what was held. More than was held
     /// is posted as debt. The requests of `actual` are not read: they were counted at admission.
-    pub fn settle(mut self, actual: Amounts) {
-        self.finish(|line, unit, held| line.counter.cell(unit).settle(held, actual[unit.index()]));
+    pub fn settle(mut self, actual: Amounts) -> Postings {
+        self.finish(actual, cell::Cell::settle)
     }
 
     /// The call is over and nobody knows what it cost: `charged` money and tokens are in doubt in every window.
-    pub fn doubt(mut self, charged: Amounts) {
-        self.finish(|line, unit, held| line.counter.cell(unit).doubt(held, charged[unit.index()]));
+    pub fn doubt(mut self, charged: Amounts) -> Postings {
+        self.finish(charged, cell::Cell::doubt)
     }
 
-    fn finish(&mut self, post: impl Fn(&Line, Unit, i64)) {
+    fn finish(&mut self, amounts: Amounts, post: impl Fn(&cell::Cell, i64, i64)) -> Postings {
         for line in &mut self.lines {
             for unit in [Unit::Money, Unit::Tokens] {
-                let held = std::mem::take(&mut line.held[unit.index()]);
-                post(line, unit, held);
+                let amount = amounts[unit.index()];
+                line.close(unit, amount, |cell, held| post(cell, held, amount));
             }
         }
+        self.lines.drain(..).map(|line| Posting { counter: line.counter, covered: line.covered }).collect()
     }
 
     /// What is held in a unit, at most over all windows.
@@ -164,9 +223,16 @@ mod tests {
     use super::*;
     use crate::domain::window::Window;
 
+    /// A counter with more leased than any limit here.
     fn window() -> Arc<WindowCounter> {
-        Arc::new(WindowCounter::new(Window::EVER))
+        let counter = WindowCounter::new(Window::EVER);
+        for unit in Unit::ALL {
+            counter.lease(unit).grant(LEASED, 0);
+        }
+        Arc::new(counter)
     }
+
+    const LEASED: i64 = 1_000_000;
 
     fn money(counter: &WindowCounter) -> (i64, i64) {
         let cell = counter.cell(Unit::Money);
@@ -217,7 +283,7 @@ mod tests {
             Ask::hold(&second, Unit::Money, 50, 100),
             Ask::hold(&third, Unit::Money, 50, 100),
         ];
-        assert_eq!(reserve(&asks).unwrap_err(), Refusal { ask: 1, why: Refused::Full });
+        assert_eq!(reserve(&asks).unwrap_err(), Refusal { ask: 1, why: Misfit::Full });
         assert_eq!((money(&first), money(&second), money(&third)), ((0, 0), (60, 60), (0, 0)));
     }
 
@@ -237,7 +303,7 @@ mod tests {
         let shared = window();
         let both =
             |low, high| reserve(&[Ask::hold(&shared, Unit::Money, 80, high), Ask::hold(&shared, Unit::Money, 80, low)]);
-        assert_eq!(both(79, 200).unwrap_err(), Refusal { ask: 1, why: Refused::Full });
+        assert_eq!(both(79, 200).unwrap_err(), Refusal { ask: 1, why: Misfit::Full });
         assert_eq!(money(&shared), (0, 0));
         let reservation = both(80, 200).unwrap();
         assert_eq!(money(&shared), (0, 80));

@@ -38,7 +38,7 @@ pub(super) fn state(gateway: &Arc<Gateway>, token: &SecretString) -> AdminState 
             let snapshot = one.control.load();
             let known = snapshot.directory.tenant(id.as_str()).cloned();
             let tenant =
-                known.or_else(|| one.in_flight.contains_key(id).then(|| Arc::new(Tenant::unknown(id.clone()))));
+                known.or_else(|| one.presences.contains_key(id).then(|| Arc::new(Tenant::unknown(id.clone()))));
             tenant.map(|tenant| tenant_view(&one, &snapshot, &tenant))
         }),
         put_tenant: Box::new(move |tenant| put_tenant(&put, tenant)),

@@ -181,19 +181,14 @@ impl Policy {
         }
     }
 
-    /// The budgets that count a call, with the limit in force for its tenant, sorted by index.
-    ///
-    /// A budget whose limit does not resolve (no plan, no revenue) does not count the call. An exception can raise a
+    /// The budgets that count a call, with the limit in force for its tenant, sorted by index. An exception can raise a
     /// limit and never lowers it.
     pub fn counted(&self, call: &CallFacts<'_>) -> CountedBudgets {
         let dimensions = self.dimensions(call.tenant, call.attribution, call.provider, call.model);
         let mut counted = CountedBudgets::new();
         for budget in 0..self.budgets.len() {
-            if !self.counts(budget, &dimensions) {
-                continue;
-            }
-            if let Some(limit) = self.limit(budget, call.tenant, call.now) {
-                counted.push(Counted { budget, limit });
+            if self.counts(budget, &dimensions) {
+                counted.push(Counted { budget, limit: self.limit(budget, call.tenant, call.now) });
             }
         }
         counted

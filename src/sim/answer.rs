@@ -143,6 +143,7 @@ impl Answer {
     /// The line that this answer is on the bill when it has been sent.
     pub(super) fn line(&self, path: &str, ask: &Ask) -> BillLine {
         BillLine {
+            nonce: String::new(),
             path: path.to_owned(),
             asked: ask.model.clone(),
             model: self.model.clone(),
@@ -154,6 +155,7 @@ impl Answer {
             streamed: ask.streamed,
             billed: true,
             finished: true,
+            open: false,
         }
     }
 }

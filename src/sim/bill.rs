@@ -10,6 +10,8 @@ use http::{HeaderMap, Method};
 /// reasoning and all choices.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BillLine {
+    /// What the request called itself (`x-sim-nonce`), so that a test finds its line; empty without.
+    pub nonce: String,
     /// The path that was called, without its query.
     pub path: String,
     /// The model that was asked for.
@@ -32,6 +34,8 @@ pub struct BillLine {
     pub billed: bool,
     /// Whether the answer was sent to its end.
     pub finished: bool,
+    /// Whether the answer is still on its way: its output is not final.
+    pub open: bool,
 }
 
 /// One request exactly as it arrived.
@@ -101,7 +105,7 @@ impl Book {
 
     /// A line for an answer that is about to be sent: `full` is what it will cost at its end.
     pub(super) fn open(self: &Arc<Self>, full: BillLine, bills_after_cancel: bool) -> Tab {
-        let line = BillLine { output_tokens: 0, finished: false, ..full.clone() };
+        let line = BillLine { output_tokens: 0, finished: false, open: true, ..full.clone() };
         let id = self.enter(line);
         Tab { book: Arc::clone(self), id, full, bills_after_cancel, closed: false, sent: 0 }
     }
@@ -179,6 +183,7 @@ impl Tab {
         self.book.change(self.id, |line| {
             line.output_tokens = output;
             line.finished = finished;
+            line.open = false;
         });
     }
 }

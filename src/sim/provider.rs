@@ -29,6 +29,8 @@ use super::wire::Wire;
 
 /// The request header that names a canned answer.
 const REPLAY: &str = "x-sim-replay";
+/// The request header whose value stands on the bill.
+const NONCE: &str = "x-sim-nonce";
 
 /// A running scripted provider. It stops when it is dropped.
 #[derive(Debug)]
@@ -187,7 +189,7 @@ async fn answer(
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
     desk.book.saw(Seen { method: parts.method.clone(), path, headers: parts.headers.clone(), body: body.clone() });
     let fault = match desk.turn(&parts.headers, parts.uri.path()) {
-        Some(Turn::Canned(canned)) => return Ok(desk.send_canned(*canned, parts.uri.path(), reset).await),
+        Some(Turn::Canned(canned)) => return Ok(desk.send_canned(*canned, &parts, reset).await),
         Some(Turn::Fault(fault)) => Some(fault),
         None => None,
     };
@@ -213,11 +215,18 @@ impl Desk {
         hasher.finish()
     }
 
-    async fn send_canned(&self, canned: Canned, path: &str, reset: Arc<AtomicBool>) -> Response<Paced> {
+    async fn send_canned(
+        &self,
+        canned: Canned,
+        parts: &http::request::Parts,
+        reset: Arc<AtomicBool>,
+    ) -> Response<Paced> {
         let status = StatusCode::from_u16(canned.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let length: usize = canned.chunks.iter().map(Bytes::len).sum();
-        let nothing = BillLine { path: path.to_owned(), status: canned.status, finished: true, ..BillLine::default() };
-        let tab = self.book.open(canned.bill.unwrap_or(nothing), self.script.bills_after_cancel);
+        let path = parts.uri.path().to_owned();
+        let nothing = BillLine { path, status: canned.status, finished: true, ..BillLine::default() };
+        let line = BillLine { nonce: nonce(&parts.headers), ..canned.bill.unwrap_or(nothing) };
+        let tab = self.book.open(line, self.script.bills_after_cancel);
         tokio::time::sleep(canned.delay).await;
         let pieces = canned.chunks.into_iter().enumerate().map(|(at, bytes)| Piece {
             wait: if at == 0 { Duration::ZERO } else { canned.gap },
@@ -234,6 +243,11 @@ impl Desk {
         }
         response
     }
+}
+
+/// What a request calls itself.
+pub(super) fn nonce(headers: &HeaderMap) -> String {
+    headers.get(NONCE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 /// Adds a header that HTTP can carry; hyper frames the body itself.

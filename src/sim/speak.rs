@@ -14,7 +14,7 @@ use super::ask::Ask;
 use super::bill::BillLine;
 use super::body::{Paced, Piece, cut};
 use super::canned::End;
-use super::provider::{Desk, put};
+use super::provider::{Desk, nonce, put};
 use super::reply::{Refusal, Reply, Talk, pace};
 use super::route::{Endpoint, Family, route};
 use super::script::{Fault, Script};
@@ -53,7 +53,7 @@ pub(super) async fn speak(
         Reply::Free(text) => (json_type(family), vec![whole_piece(text, 0)], true, false),
         Reply::Stream(kind, pieces) => (kind, pieces, false, true),
     };
-    let line = BillLine { billed, ..answer.line(parts.uri.path(), &ask) };
+    let line = BillLine { billed, nonce: nonce(&parts.headers), ..answer.line(parts.uri.path(), &ask) };
     let line = if billed { line } else { BillLine { output_tokens: 0, reasoning_tokens: 0, ..line } };
     let tab = desk.book.open(line, desk.script.bills_after_cancel);
     let thinking = if exact && billed {
@@ -196,6 +196,7 @@ fn refuse(
         Family::Gemini => (gemini::error(refusal, array), refusal.status),
     };
     desk.book.enter(BillLine {
+        nonce: nonce(&parts.headers),
         path: parts.uri.path().to_owned(),
         asked: ask.model.clone(),
         status,

@@ -1,7 +1,7 @@
 //! `plimsoll prices reconcile FILE`: what the ledger charged beside what the provider billed.
 //!
-//! Rows of the ledger carry one cost. What each kind of token cost is computed again from the row's own price row, exactly; it
-//! differs from the row's cost by its rounding, less than a nano-dollar. What a row charged beyond its tokens (a hold in
+//! Rows of the ledger carry one cost. What each kind of token cost is computed again from the row's own price row (as the
+//! ledger keeps it, else as the tables have it), exactly; it differs from the row's cost by its rounding, less than a nano-dollar. What a row charged beyond its tokens (a hold in
 //! doubt, a correction, a price row that is not known any more) is shown as not itemised.
 
 use std::borrow::Cow;
@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use serde_json::json;
 
@@ -95,13 +94,17 @@ impl Account {
         provider: &str,
         prices: &PriceBook,
     ) -> Result<Self, String> {
-        let by_id: HashMap<&str, &Arc<PriceRow>> = prices.rows().map(|row| (&*row.id, row)).collect();
-        let mut account = Self { provider: provider.to_owned(), ..Self::default() };
         let unreadable = |error| format!("error: the ledger cannot be read: {error}");
+        let pinned = reader.price_rows().map_err(unreadable)?;
+        let mut by_id: HashMap<&str, Vec<&PriceRow>> = HashMap::new();
+        for row in pinned.iter().chain(prices.rows().map(|row| &**row)) {
+            by_id.entry(&*row.id).or_default().push(row);
+        }
+        let mut account = Self { provider: provider.to_owned(), ..Self::default() };
         reader
             .consumption(provider, (invoice.since, invoice.until), &mut |row| {
-                let price = row.price_row.and_then(|id| by_id.get(id).copied());
-                account.take(row, price.map(|price| &**price), invoice.measure);
+                let prices = row.price_row.and_then(|id| by_id.get(id)).map_or(&[][..], Vec::as_slice);
+                account.take(row, price_of(row, prices), invoice.measure);
             })
             .map_err(unreadable)?;
         if account.rows == 0 {
@@ -205,6 +208,12 @@ impl Account {
         }
         notes
     }
+}
+
+/// The price that a row was priced with: of several with one id, the one that makes the row's cost.
+fn price_of<'p>(row: &Consumption<'_>, prices: &[&'p PriceRow]) -> Option<&'p PriceRow> {
+    let exact = prices.iter().find(|price| price.cost(&row.usage) == row.cost).filter(|_| prices.len() > 1);
+    exact.or(prices.first()).copied()
 }
 
 pub(super) fn report(invoice: &Invoice, account: &Account, result: &Reconciliation) -> String {
