@@ -22,6 +22,7 @@ mod ledger_crash;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod prices;
 mod process;
 #[cfg(test)]
 mod sdk;

@@ -73,22 +73,17 @@ pub struct PriceRow {
 }
 
 impl PriceRow {
-    /// What `usage` costs, rounded up once. Parts that contradict the whole are cut down to it, dearest part first, so that
-    /// no kind of token is ever counted below zero. `None` only when the sum does not fit [`Money`].
+    /// What `usage` costs, rounded up once; its kinds of token are those of [`Usage::parts`]. `None` only when the sum does
+    /// not fit [`Money`].
     pub fn cost(&self, usage: &Usage) -> Option<Money> {
-        let part = |tokens: Option<u64>| tokens.unwrap_or(0);
-        // Parts without a whole: the whole is at least their sum.
-        let input = usage.input.unwrap_or_else(|| part(usage.cached_input).saturating_add(part(usage.cache_write)));
-        let written = part(usage.cache_write).min(input);
-        let written_1h = part(usage.cache_write_1h).min(written);
-        let cached = part(usage.cached_input).min(input - written);
-        let rates = self.rates(input);
+        let parts = usage.parts();
+        let rates = self.rates(parts.all_input);
         sum(&[
-            (written_1h, rates.cache_write_1h),
-            (written - written_1h, rates.cache_write),
-            (cached, rates.cached_input),
-            (input - written - cached, rates.input),
-            (part(usage.output), rates.output),
+            (parts.cache_write_1h, rates.cache_write_1h),
+            (parts.cache_write, rates.cache_write),
+            (parts.cached_input, rates.cached_input),
+            (parts.input, rates.input),
+            (parts.output, rates.output),
         ])
     }
 

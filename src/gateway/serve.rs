@@ -127,9 +127,6 @@ impl Worker {
         let target = Target { method: &head.method, path: &addressed.path, query: head.uri.query() };
         let operation = operation(addressed.provider.family, &target);
         let peek = peek(operation, &target, &head.headers, &body)?;
-        if peek.model.as_ref().is_some_and(|model| model.len() > LONGEST_MODEL) {
-            return Err(Refused::long_model());
-        }
         let call = Call {
             id,
             snapshot,
@@ -200,7 +197,11 @@ fn peek<'a>(
     if let Some(encoding) = headers.get(http::header::CONTENT_ENCODING).filter(|value| *value != "identity") {
         return Err(Refused::encoded_body(&String::from_utf8_lossy(encoding.as_bytes())));
     }
-    dialect.peek(target, body).map_err(|malformed| Refused::malformed(&malformed))
+    let peek = dialect.peek(target, body).map_err(|malformed| Refused::malformed(&malformed))?;
+    if peek.model.as_ref().is_some_and(|model| model.len() > LONGEST_MODEL) {
+        return Err(Refused::long_model());
+    }
+    Ok(peek)
 }
 
 /// The error shape for a path before its provider is known.

@@ -5,6 +5,7 @@
 //! go on after a failed commit.
 
 mod chain;
+mod consumption;
 mod corrections;
 mod counters;
 mod doubts;
@@ -39,6 +40,7 @@ use lock::LockFile;
 use overflow::Overflow;
 use queue::{Finish, Message, Queue, Wait};
 
+pub use consumption::{Consumption, Unpriced};
 pub use corrections::{Evidence, InDoubt, Rerating};
 pub use counters::{Grant, StoredCounter, unit_word};
 pub use doubts::{Remainder, Resolution};

@@ -301,7 +301,9 @@ mod tests {
                 prop_assert_eq!(shelves.by_weight.iter().map(|(weight, _)| weight).sum::<u64>(), weights);
                 prop_assert!(shelves.used <= MEMORY);
             }
-            running.iter().for_each(|ticket| shelves.give_up(ticket));
+            for ticket in &running {
+                shelves.give_up(ticket);
+            }
             shelves.forget_old(at(10_000));
             prop_assert!(shelves.by_tenant.is_empty() && shelves.by_weight.is_empty() && shelves.used == 0);
         }
