@@ -28,12 +28,20 @@ fn is_tenants_at_most(budget: &Budget) -> bool {
 }
 
 /// A tenant's calls in flight, shared by all cores.
-pub(super) type InFlight = DashMap<TenantId, Arc<AtomicU32>>;
+pub(super) type InFlight = DashMap<TenantId, Arc<Flights>>;
+
+/// How many calls of one tenant are in flight.
+#[derive(Debug, Default)]
+pub struct Flights {
+    calls: AtomicU32,
+    /// Those whose client has gone and whose answer is read on.
+    drains: AtomicU32,
+}
 
 /// A tenant under one policy revision, on one core.
 pub(super) struct Account {
     pub(super) tenant: Arc<Tenant>,
-    in_flight: Arc<AtomicU32>,
+    in_flight: Arc<Flights>,
     direct: Vec<OnceCell<Arc<Counter>>>,
     keyed: RefCell<HashMap<(usize, String), Arc<Counter>>>,
     traffic: RefCell<Vec<(Arc<str>, Arc<Traffic>)>>,
@@ -117,18 +125,35 @@ impl Account {
 
     /// Takes one of the tenant's places for calls in flight.
     pub(super) fn enter(&self, limit: u32) -> Option<Place> {
-        let taken = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let taken = self.in_flight.calls.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(&self.in_flight));
+        (taken < limit).then_some(place)
+    }
+
+    /// Takes one of the tenant's places for answers that are read on without their client.
+    pub(super) fn read_on(&self, limit: u32) -> Option<DrainPlace> {
+        let taken = self.in_flight.drains.fetch_add(1, Ordering::Relaxed);
+        let place = DrainPlace(Arc::clone(&self.in_flight));
         (taken < limit).then_some(place)
     }
 }
 
 /// A tenant's place among its calls in flight; given back on drop.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicU32>);
+pub(super) struct Place(Arc<Flights>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A tenant's place among its answers that are read on; given back on drop.
+#[derive(Debug)]
+pub(super) struct DrainPlace(Arc<Flights>);
+
+impl Drop for DrainPlace {
+    fn drop(&mut self) {
+        self.0.drains.fetch_sub(1, Ordering::Relaxed);
     }
 }
