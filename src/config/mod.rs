@@ -356,21 +356,32 @@ impl Boot<'_> {
     fn limits(&mut self, node: Option<&Node>) -> Limits {
         let mut limits = Limits::default();
         let Some(mut fields) = node.and_then(|node| Fields::of(node, "`limits`", self.problems)) else { return limits };
-        if let Some(bytes) = fields.value("body").and_then(|node| units::bytes(node, self.problems)) {
-            limits.body = bytes;
+        for (name, place) in [("body", &mut limits.body), ("drain_bytes", &mut limits.drain_bytes)] {
+            if let Some(bytes) = fields.value(name).and_then(|node| units::bytes(node, self.problems)) {
+                *place = bytes;
+            }
         }
         for (name, place) in [
             ("header_timeout", &mut limits.header_timeout),
             ("idle_timeout", &mut limits.idle_timeout),
             ("first_byte_timeout", &mut limits.first_byte_timeout),
+            ("silence_timeout", &mut limits.silence_timeout),
+            ("answer_timeout", &mut limits.answer_timeout),
+            ("drain_for", &mut limits.drain_for),
+            ("grace", &mut limits.grace),
         ] {
             if let Some(duration) = fields.value(name).and_then(|node| units::duration(node, self.problems)) {
                 *place = duration;
             }
         }
-        let streams = fields.value("streams_per_tenant");
-        if let Some(streams) = streams.and_then(|node| expect_integer(node, "`streams_per_tenant`", self.problems)) {
-            limits.streams_per_tenant = u32::try_from(streams).unwrap_or(u32::MAX);
+        for (name, place) in [
+            ("streams_per_tenant", &mut limits.streams_per_tenant),
+            ("drains_per_tenant", &mut limits.drains_per_tenant),
+        ] {
+            let number = fields.value(name).and_then(|node| expect_integer(node, &format!("`{name}`"), self.problems));
+            if let Some(number) = number {
+                *place = u32::try_from(number).unwrap_or(u32::MAX);
+            }
         }
         let users = fields.value("users_per_tenant");
         if let Some(users) = users.and_then(|node| expect_integer(node, "`users_per_tenant`", self.problems)) {

@@ -10,6 +10,7 @@ use crate::gateway::upstream::{Origin, Provider};
 use crate::policy::reader::{Fields, expect_bool, expect_map, expect_str, expect_word};
 use crate::policy::tree::Node;
 use crate::wire::Family;
+use crate::wire::charge::billing;
 
 use super::Boot;
 
@@ -34,8 +35,10 @@ impl Boot<'_> {
             let Ok(origin) = Origin::parse(base_url) else { continue };
             if credential.is_some() || !own_keys {
                 let name: Arc<str> = Arc::from(name);
+                let billing = billing(origin.host());
+                let bills_after_cancel = billing.after_cancel;
                 let provider =
-                    Provider { name: Arc::clone(&name), family, origin, credential, bills_after_cancel: true };
+                    Provider { name: Arc::clone(&name), family, origin, credential, bills_after_cancel, billing };
                 providers.insert(name, Arc::new(provider));
             }
         }
@@ -78,12 +81,15 @@ impl Boot<'_> {
             let fault = fault.at(&place, "callers' credentials never go upstream when there are gateway keys");
             self.problems.push(fault.help(format!("add `api_key: \"${{{}_API_KEY}}\"`", name.to_uppercase())));
         }
+        let origin = origin?;
+        let billing = billing(origin.host());
         Some(Provider {
             name: Arc::from(name),
             family,
-            origin: origin?,
+            origin,
             credential,
-            bills_after_cancel: cancel.unwrap_or(true),
+            bills_after_cancel: cancel.unwrap_or(billing.after_cancel),
+            billing,
         })
     }
 }

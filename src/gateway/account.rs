@@ -37,6 +37,8 @@ pub(super) type Presences = DashMap<TenantId, Arc<Presence>>;
 #[derive(Debug, Default)]
 pub struct Presence {
     in_flight: AtomicU32,
+    /// Answers whose client has gone and that are read on.
+    drains: AtomicU32,
     users: Users,
 }
 
@@ -142,6 +144,13 @@ impl Account {
         (taken < limit).then_some(place)
     }
 
+    /// Takes one of the tenant's places for answers that are read on without their client.
+    pub(super) fn read_on(&self, limit: u32) -> Option<DrainPlace> {
+        let taken = self.presence.drains.fetch_add(1, Ordering::Relaxed);
+        let place = DrainPlace(Arc::clone(&self.presence));
+        (taken < limit).then_some(place)
+    }
+
     /// Whether a call may be counted under this user's name: when a budget counts users, a tenant names so many a day at
     /// most, or its inventions would fill the memory.
     pub(super) fn takes(&self, user: &str, now: Timestamp, limit: usize) -> bool {
@@ -156,5 +165,15 @@ pub(super) struct Place(Arc<Presence>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A tenant's place among its answers that are read on; given back on drop.
+#[derive(Debug)]
+pub(super) struct DrainPlace(Arc<Presence>);
+
+impl Drop for DrainPlace {
+    fn drop(&mut self) {
+        self.0.drains.fetch_sub(1, Ordering::Relaxed);
     }
 }

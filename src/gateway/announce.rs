@@ -21,9 +21,14 @@ use crate::policy::{Policy, budget_state, reached};
 use super::Gateway;
 use super::admit::Counting;
 use super::call::Call;
+use super::panics::caught;
 
-/// Looks at every counter of a call as it stands now.
+/// Looks at every counter of a call as it stands now. A fault in telling never reaches the call that is told of.
 pub(super) fn crossed(gateway: &Gateway, call: &Call, counting: &Counting) {
+    caught("announcing", || look(gateway, call, counting));
+}
+
+fn look(gateway: &Gateway, call: &Call, counting: &Counting) {
     let now = gateway.clock.now();
     let policy = &call.snapshot.policy;
     for (standing, window) in counting.standings.iter().zip(&counting.windows) {

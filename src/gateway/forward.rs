@@ -1,7 +1,9 @@
 //! The request goes out and the head of the answer comes back; from there the tap has it.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, Request, Response, header};
@@ -14,6 +16,8 @@ use crate::wire::filter::UsageChunkFilter;
 use crate::wire::tap::Tap;
 use crate::wire::{Framing, Operation};
 
+use super::account::Account;
+use super::panics::unharmed;
 use super::parts::Parts;
 use super::pool::{ExchangeError, Link, Pool};
 use super::refuse::Refused;
@@ -26,16 +30,30 @@ use super::tap::{Answer, Reading, Tapped};
 /// anybody still listens.
 pub(super) struct Detached {
     forwarding: Option<Pin<Box<dyn Future<Output = Outcome>>>>,
-    goes_on: bool,
+    without: Without,
     tasks: TaskTracker,
+}
+
+/// What a forwarding does when its client goes.
+pub(super) struct Without {
+    /// Whether the provider bills on; otherwise the exchange ends with the client.
+    pub(super) goes_on: bool,
+    /// Whether the request has left. One that has not is never sent.
+    pub(super) dispatched: Rc<Cell<bool>>,
+    pub(super) account: Rc<Account>,
+    /// How many of the tenant's answers may be read on at once.
+    pub(super) drains: u32,
 }
 
 type Outcome = Result<Response<Answer>, Refused>;
 
 impl Detached {
-    /// `goes_on`: whether the provider bills on when its client is gone; otherwise the exchange ends with the client.
-    pub(super) fn new(tasks: TaskTracker, goes_on: bool, forwarding: impl Future<Output = Outcome> + 'static) -> Self {
-        Self { forwarding: Some(Box::pin(forwarding)), goes_on, tasks }
+    pub(super) fn new(
+        tasks: TaskTracker,
+        without: Without,
+        forwarding: impl Future<Output = Outcome> + 'static,
+    ) -> Self {
+        Self { forwarding: Some(Box::pin(forwarding)), without, tasks }
     }
 }
 
@@ -52,9 +70,18 @@ impl Future for Detached {
 
 impl Drop for Detached {
     fn drop(&mut self) {
-        if let Some(forwarding) = self.forwarding.take().filter(|_| self.goes_on) {
-            self.tasks.spawn_local(async move { drop(forwarding.await) });
+        let Some(forwarding) = self.forwarding.take() else { return };
+        let Without { goes_on, dispatched, account, drains } = &self.without;
+        if !goes_on || !dispatched.get() {
+            return;
         }
+        let Some(place) = account.read_on(*drains) else { return };
+        self.tasks.spawn_local(async move {
+            let answer = unharmed("an answer without its client", std::pin::pin!(forwarding)).await;
+            // The answer's own body takes the place from here.
+            drop(place);
+            drop(answer);
+        });
     }
 }
 
@@ -80,7 +107,7 @@ pub(super) async fn forward(
     strip_answer(&mut head.headers);
     reply::timing(&mut head.headers, attempt.overhead, attempt.first_byte);
     if incoming.is_end_stream() {
-        let worker = std::rc::Rc::clone(&attempt.worker);
+        let worker = Rc::clone(&attempt.worker);
         let provider = std::sync::Arc::clone(&attempt.call.provider.name);
         let mut link = Some(link);
         std::future::poll_fn(|cx| {
@@ -91,6 +118,7 @@ pub(super) async fn forward(
         })
         .await;
         let ending = if attempt.status >= 400 { Ending::ProviderError } else { Ending::Complete };
+        attempt.heard_out = true;
         attempt.settle(None, 0, ending);
         return Ok(Response::from_parts(head, Answer::Ours(None)));
     }
@@ -128,23 +156,31 @@ async fn exchange(attempt: &Attempt, request: Request<Parts>) -> Result<(Respons
     let pool = worker.pool(&provider.name);
     let mut request = request;
     while let Some(mut link) = Pool::take(&pool).await {
+        attempt.dispatched.set(true);
         match link.exchange(request).await {
             Ok(response) => return Ok((response, link)),
-            Err(ExchangeError { unsent: Some(again), .. }) => request = *again,
+            Err(ExchangeError { unsent: Some(again), .. }) => {
+                attempt.dispatched.set(false);
+                request = *again;
+            }
             Err(ExchangeError { error, unsent: None }) => return Err(Failed::Exchange(error)),
         }
     }
     let stream = provider.origin.connect(&worker.gateway.tls).await.map_err(Failed::Connect)?;
-    let mut link = Link::open(stream).await.map_err(Failed::Exchange)?;
+    let mut link = Link::open(stream).await.map_err(|error| Failed::Connect(std::io::Error::other(error)))?;
+    attempt.dispatched.set(true);
     match link.exchange(request).await {
         Ok(response) => Ok((response, link)),
-        Err(ExchangeError { unsent: Some(_), error }) => Err(Failed::Connect(std::io::Error::other(error))),
+        Err(ExchangeError { unsent: Some(_), error }) => {
+            attempt.dispatched.set(false);
+            Err(Failed::Connect(std::io::Error::other(error)))
+        }
         Err(failed) => Err(Failed::Exchange(failed.error)),
     }
 }
 
 /// No answer came. Nothing was sent when the connection failed; otherwise the provider may have billed.
-fn fail(attempt: Attempt, failed: &Failed) -> Refused {
+fn fail(mut attempt: Attempt, failed: &Failed) -> Refused {
     // The end customer may read the refusal, so it names no provider; the operator's log does.
     let (provider, id) = (&attempt.call.provider.name, &attempt.call.id);
     match failed {
@@ -156,6 +192,7 @@ fn fail(attempt: Attempt, failed: &Failed) -> Refused {
         }
         Failed::Exchange(error) => {
             tracing::warn!(%provider, request_id = %id, %error, "a provider broke the connection");
+            attempt.heard_out = true;
             abandon(attempt, Refused::upstream("the provider broke the connection"))
         }
     }

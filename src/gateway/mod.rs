@@ -25,6 +25,7 @@ use crate::telemetry::Metrics;
 mod account;
 mod admit;
 mod announce;
+mod bill;
 mod call;
 pub mod certificate;
 mod forward;
@@ -33,6 +34,7 @@ pub mod identify;
 mod intake;
 pub mod keys;
 pub mod listen;
+pub mod panics;
 mod parts;
 mod pool;
 mod quota;
@@ -68,12 +70,24 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a provider may take until the head of its answer.
     pub first_byte_timeout: Duration,
+    /// How long a provider may be silent in the middle of an answer.
+    pub silence_timeout: Duration,
+    /// How long one answer may take in all, from its head to its end.
+    pub answer_timeout: Duration,
+    /// How long an answer whose client has gone is read on, so that what the provider bills is known.
+    pub drain_for: Duration,
+    /// And how many bytes of it.
+    pub drain_bytes: u64,
+    /// How many answers of one tenant are read on without their clients at once.
+    pub drains_per_tenant: u32,
     /// Calls of one tenant in flight at once.
     pub streams_per_tenant: u32,
     /// User ids that one tenant may name on one day, where a budget counts users.
     pub users_per_tenant: usize,
     /// Client connections at once, over all cores.
     pub connections: usize,
+    /// How long calls in flight may take after the word to stop.
+    pub grace: Duration,
 }
 
 impl Default for Limits {
@@ -83,9 +97,15 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(5),
             first_byte_timeout: Duration::from_mins(10),
+            silence_timeout: Duration::from_mins(5),
+            answer_timeout: Duration::from_hours(1),
+            drain_for: Duration::from_mins(10),
+            drain_bytes: 256 * 1024 * 1024,
+            drains_per_tenant: 100,
             streams_per_tenant: 1_000,
             users_per_tenant: 100_000,
             connections: 20_000,
+            grace: Duration::from_secs(30),
         }
     }
 }

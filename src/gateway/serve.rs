@@ -1,6 +1,8 @@
 //! One request from its head to the head of its answer.
 
+use std::cell::Cell;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,9 +16,11 @@ use crate::domain::tenant::UNATTRIBUTED;
 use crate::policy::plan::OnMissingTenant;
 use crate::wire::{Family, Framing, Operation, Peek, Target, operation};
 
+use super::admit::Admission;
 use super::call::Call;
-use super::forward::{Detached, forward};
+use super::forward::{Detached, Without, forward};
 use super::identify::{Caller, RequestLine, identify};
+use super::panics::unharmed;
 use super::refuse::Refused;
 use super::reply::{self, Fields};
 use super::rewrite::{Source, outbound};
@@ -44,8 +48,8 @@ impl Worker {
         let id: Arc<str> = Arc::from(keys::fresh_id("req_"));
         let (head, body) = request.into_parts();
         let asked = head.headers.clone();
-        let mut family = family_of(head.uri.path(), &asked);
-        let outcome = async {
+        let family = Cell::new(family_of(head.uri.path(), &asked));
+        let answering = pin!(async {
             if asks_for_upgrade(&head.headers) || head.method == Method::CONNECT {
                 return Err(Refused::upgrade());
             }
@@ -53,12 +57,12 @@ impl Worker {
                 return answer;
             }
             let addressed = self.address(head.uri.path(), &head.headers)?;
-            family = addressed.provider.family;
+            family.set(addressed.provider.family);
             self.call(Inbound { head, body, addressed, arrived, peer, id: Arc::clone(&id) }).await
-        }
-        .await;
-        outcome.unwrap_or_else(|refused| {
-            let mut response = refused.response(family, &id, &asked);
+        });
+        let outcome = unharmed("a request", answering).await;
+        outcome.unwrap_or_else(|| Err(Refused::internal())).unwrap_or_else(|refused| {
+            let mut response = refused.response(family.get(), &id, &asked);
             if let Ok(id) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert("plimsoll-request-id", id);
             }
@@ -175,15 +179,33 @@ impl Worker {
         reply::rate(marks, rate.as_ref());
         let outbound = outbound(self, source, &call, &admission)?;
         let (family, id) = (call.provider.family, Arc::clone(&call.id));
-        let goes_on = call.provider.bills_after_cancel && call.bills();
+        let account = Rc::clone(&call.account);
+        let most_output = most_output(&call, source.peek, &admission);
         let mut attempt = Attempt::new(self, call, admission, permit, fields);
+        attempt.most_output = most_output;
+        attempt.choices = source.peek.choices;
         attempt.logical = logical;
         attempt.input_estimate = source.peek.input_estimate;
         attempt.stream = source.peek.framing != Framing::Json;
+        let without = Without {
+            goes_on: attempt.goes_on(),
+            dispatched: Rc::clone(&attempt.dispatched),
+            account,
+            drains: self.gateway.options.limits.drains_per_tenant,
+        };
         let forwarding = forward(attempt, outbound.request, source.peek.framing, outbound.filter);
-        let answer = Detached::new(self.tasks.clone(), goes_on, forwarding).await;
+        let answer = Detached::new(self.tasks.clone(), without, forwarding).await;
         Ok(answer.unwrap_or_else(|refused| refused.response(family, &id, &source.head.headers)))
     }
+}
+
+/// The most output tokens that the request may produce as it is sent.
+fn most_output(call: &Call, peek: &Peek<'_>, admission: &Admission) -> Option<u64> {
+    if !matches!(call.operation, Operation::Known(dialect) if dialect.has_output()) {
+        return Some(0);
+    }
+    let most = admission.cap.or(peek.cap).or(admission.price.as_ref().and_then(|price| price.max_output));
+    most.map(|most| most.saturating_mul(peek.choices.max(1)))
 }
 
 /// Reads what the policy needs out of a request.

@@ -1,6 +1,7 @@
 //! Usage becomes money, money settles the hold, and the attempt is written down: arithmetic and one send, nothing that
 //! waits or fails.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,18 +9,19 @@ use std::time::{Duration, Instant};
 use crate::domain::money::Money;
 use crate::domain::price::PriceRow;
 use crate::domain::standing::{Amounts, Unit};
-use crate::domain::usage::{Basis, Usage};
+use crate::domain::usage::Basis;
 use crate::ledger::entry::{Ending, LedgerEntry, tokens};
 use crate::ledger::{Permit, QUEUE_SLOTS};
 use crate::meter::reservation::{Posting, Postings, Reservation};
-use crate::wire::Operation;
 use crate::wire::tap::Answer as Reading;
 
 use crate::telemetry::Finished;
 
 use super::admit::{Admission, Counting};
 use super::announce;
+use super::bill::Bill;
 use super::call::Call;
+use super::panics::caught;
 use super::reply::Fields;
 use super::{Gateway, Worker};
 
@@ -39,25 +41,18 @@ pub(super) struct Attempt {
     pub(super) logical: bool,
     /// Tokens that the input was estimated at, for answers without usage.
     pub(super) input_estimate: u64,
+    /// The most output tokens that the request as it was sent may produce, all choices together. `None`: nothing says.
+    pub(super) most_output: Option<u64>,
+    /// How many answers were asked for.
+    pub(super) choices: u64,
+    /// Whether a byte may have reached the provider. Shared with whoever decides if the call goes on without its client.
+    pub(super) dispatched: Rc<Cell<bool>>,
+    /// Whether the provider itself ended the answer, well or not. Otherwise we hung up, and it may still bill.
+    pub(super) heard_out: bool,
     pub(super) overhead: Duration,
     pub(super) left: Instant,
     pub(super) first_byte: Option<Duration>,
     pub(super) status: u16,
-}
-
-/// What an answer cost.
-struct Bill {
-    usage: Usage,
-    basis: Basis,
-    cost: Option<Money>,
-    price: Option<Arc<PriceRow>>,
-}
-
-impl Bill {
-    /// Nothing was used.
-    fn free(basis: Basis) -> Self {
-        Self { usage: Usage::default(), basis, cost: Some(Money::ZERO), price: None }
-    }
 }
 
 impl Attempt {
@@ -80,6 +75,10 @@ impl Attempt {
             stream: false,
             logical: true,
             input_estimate: 0,
+            most_output: None,
+            choices: 1,
+            dispatched: Rc::default(),
+            heard_out: false,
             overhead: call.arrived.elapsed(),
             left: Instant::now(),
             first_byte: None,
@@ -88,19 +87,15 @@ impl Attempt {
         }
     }
 
-    /// Closes the books. `seen_output` is the output that passed, in bytes, for an answer that says nothing itself.
+    /// Closes the books. `seen_output` is about how many output tokens passed, for an answer that says nothing itself.
     pub(super) fn settle(mut self, reading: Option<&Reading>, seen_output: u64, ending: Ending) {
         self.close(reading, seen_output, ending);
     }
 
     fn close(&mut self, reading: Option<&Reading>, seen_output: u64, ending: Ending) {
         let Some(reservation) = self.reservation.take() else { return };
-        let mut bill = self.bill(reading, seen_output, ending);
-        let held = Money::from_nano(reservation.held(Unit::Money));
-        if ending == Ending::UpstreamFailed && bill.basis == Basis::Estimated && held > Money::ZERO {
-            // Nobody knows what the provider made of it, and a hard budget counts it: all that was held stays charged.
-            bill = Bill { basis: Basis::InDoubt, cost: bill.cost.max(Some(held)), ..bill };
-        }
+        let bill = self.bill(reading, seen_output, ending);
+        let bill = self.in_doubt(bill, reading, &reservation, ending);
         let amounts = [bill.cost.map_or(0, Money::nano), tokens(&bill.usage), i64::from(self.logical)];
         let in_doubt = bill.basis == Basis::InDoubt;
         let mut postings = if in_doubt { reservation.doubt(amounts) } else { reservation.settle(amounts) };
@@ -134,53 +129,6 @@ impl Attempt {
     pub(super) fn void(mut self, status: u16) {
         self.status = status;
         self.settle(None, 0, Ending::ProviderError);
-    }
-
-    fn bill(&self, reading: Option<&Reading>, seen_output: u64, ending: Ending) -> Bill {
-        match self.call.operation {
-            Operation::Free => return Bill::free(Basis::Unmetered),
-            Operation::Unmetered => return Bill { cost: None, ..Bill::free(Basis::Unmetered) },
-            Operation::Known(dialect) if !dialect.bills() => return Bill::free(Basis::Exact),
-            Operation::Known(_) => {}
-        }
-        // A status of the provider's own that is not a success, whether or not its body was read to the end.
-        let answered = self.first_byte.is_some() && self.status >= 300;
-        let refused_upstream = ending == Ending::ProviderError || answered;
-        let stated = reading.map(|reading| reading.usage).unwrap_or_default();
-        if refused_upstream && !stated.is_known() {
-            return Bill::free(Basis::Exact);
-        }
-        let whole = reading.is_some_and(|reading| reading.complete);
-        let (usage, basis) = match (stated.is_known(), whole) {
-            (true, true) => (stated, Basis::Exact),
-            (true, false) => (self.at_least(stated, seen_output), Basis::Partial),
-            (false, _) => (self.estimate(seen_output), Basis::Estimated),
-        };
-        let price = self.price_of(reading);
-        let cost = price.as_ref().and_then(|price| price.cost(&usage));
-        Bill { usage, basis, cost, price }
-    }
-
-    /// Prices follow the model that answered; where its name is unknown, the one that was asked for.
-    fn price_of(&self, reading: Option<&Reading>) -> Option<Arc<PriceRow>> {
-        let provider = &self.call.provider;
-        let answered = reading
-            .and_then(|reading| reading.model.as_deref())
-            .and_then(|model| self.call.snapshot.prices.find(&provider.name, provider.family.as_str(), model).cloned());
-        answered.or_else(|| self.price.clone())
-    }
-
-    fn estimate(&self, seen_output: u64) -> Usage {
-        Usage { input: Some(self.input_estimate), output: Some(seen_output.div_ceil(4)), ..Usage::default() }
-    }
-
-    /// The usage of a cut stream: what was stated, and not less output than was seen.
-    fn at_least(&self, stated: Usage, seen_output: u64) -> Usage {
-        Usage {
-            input: stated.input.or(Some(self.input_estimate)),
-            output: Some(stated.output.unwrap_or(0).max(seen_output.div_ceil(4))),
-            ..stated
-        }
     }
 }
 
@@ -223,7 +171,7 @@ fn measure(gateway: &Gateway, call: &Call, status: u16, bill: &Bill) {
 impl Drop for Attempt {
     /// However a call ends, its books are closed: a panic, or a stop that did not wait.
     fn drop(&mut self) {
-        self.close(None, 0, Ending::ClientGone);
+        caught("settling", || self.close(None, 0, Ending::ClientGone));
     }
 }
 

@@ -15,20 +15,17 @@ use tokio::time::Sleep;
 
 use crate::ledger::entry::Ending;
 use crate::wire::coding::Decoder;
+use crate::wire::estimate::BYTES_PER_TOKEN;
 use crate::wire::filter::UsageChunkFilter;
 use crate::wire::tap::Tap;
 
+use super::Limits;
+use super::account::DrainPlace;
 use super::guard::Conduct;
+use super::panics::caught;
 use super::pool::Link;
 use super::replay::Keeper;
 use super::settle::Attempt;
-
-/// How long a provider may be silent in the middle of an answer.
-const SILENCE: Duration = Duration::from_mins(5);
-/// How long an abandoned answer is read on, so that what the provider bills is known.
-const DRAIN_FOR: Duration = Duration::from_mins(10);
-/// And how much of it.
-const DRAIN_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The body of any answer.
 pub(super) enum Answer {
@@ -74,18 +71,25 @@ pub(super) struct Tapped {
     pub(super) conduct: Option<Conduct>,
 }
 
-/// The upstream half: frames, the link they come over, and the timer for silence.
+/// The upstream half: frames, the link they come over, and the timer for silence and for the end of patience.
 struct Source {
     incoming: Incoming,
     link: Option<Link>,
     heard: Instant,
-    silence: Pin<Box<Sleep>>,
+    silence: Duration,
+    /// When the answer must have ended.
+    deadline: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// We gave up, and not the provider.
+    overdue: bool,
 }
 
 /// The metering half.
 struct Reader {
     tap: Option<Tap>,
     decoder: Option<Decoder>,
+    /// Bytes that passed, for answers that cannot be read.
+    passed: u64,
 }
 
 /// How an answer is read beside its way to the client.
@@ -99,13 +103,8 @@ impl Tapped {
     pub(super) fn new(incoming: Incoming, link: Link, reading: Reading, attempt: Attempt) -> Self {
         let exact_length = if reading.filter.is_some() { None } else { incoming.size_hint().exact() };
         Self {
-            source: Some(Source {
-                incoming,
-                link: Some(link),
-                heard: Instant::now(),
-                silence: Box::pin(tokio::time::sleep(SILENCE)),
-            }),
-            reader: Reader { tap: reading.tap, decoder: reading.decoder },
+            source: Some(Source::new(incoming, link, &attempt.worker.gateway.options.limits)),
+            reader: Reader { tap: reading.tap, decoder: reading.decoder, passed: 0 },
             filter: reading.filter,
             ready: VecDeque::new(),
             ended: false,
@@ -141,6 +140,10 @@ impl Tapped {
                 }
                 Some(Err(Cut)) => {
                     self.ended = true;
+                    let overdue = source.overdue;
+                    if let Some(attempt) = &mut self.attempt {
+                        attempt.heard_out = !overdue;
+                    }
                     self.close(Ending::UpstreamFailed);
                     return Poll::Ready(Some(Err(Cut)));
                 }
@@ -159,7 +162,17 @@ impl Tapped {
             attempt.worker.put_back(&attempt.call.provider.name, link, cx);
         }
         let failed = self.attempt.as_ref().is_some_and(|attempt| attempt.status >= 400);
+        if let Some(attempt) = &mut self.attempt {
+            attempt.heard_out = true;
+        }
         self.close(if failed { Ending::ProviderError } else { Ending::Complete });
+    }
+
+    /// Something of ours broke: the client is cut off, and what was read of the answer is settled.
+    fn give_up(&mut self) -> Poll<Option<Result<Bytes, Cut>>> {
+        self.ended = true;
+        caught("giving up an answer", || self.close(Ending::ClientGone));
+        Poll::Ready(Some(Err(Cut)))
     }
 
     fn close(&mut self, ending: Ending) {
@@ -188,12 +201,23 @@ impl Tapped {
 }
 
 impl Source {
+    fn new(incoming: Incoming, link: Link, limits: &Limits) -> Self {
+        let (heard, silence) = (Instant::now(), limits.silence_timeout);
+        let deadline = heard + limits.answer_timeout;
+        let timer = Box::pin(tokio::time::sleep_until((heard + silence).min(deadline).into()));
+        Self { incoming, link: Some(link), heard, silence, deadline, timer, overdue: false }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         let frame = self.poll_frames(cx);
         if frame.is_pending() {
-            return self.poll_silence(cx);
+            return self.poll_patience(cx);
         }
         self.heard = Instant::now();
+        if self.heard > self.deadline && matches!(frame, Poll::Ready(Some(Ok(_)))) {
+            self.overdue = true;
+            return Poll::Ready(Some(Err(Cut)));
+        }
         frame
     }
 
@@ -218,13 +242,14 @@ impl Source {
     }
 
     /// The timer is set anew only when it fires, so that a busy stream never touches it.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
-        while self.silence.as_mut().poll(cx).is_ready() {
-            let due = self.heard + SILENCE;
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let due = (self.heard + self.silence).min(self.deadline);
             if due <= Instant::now() {
+                self.overdue = true;
                 return Poll::Ready(Some(Err(Cut)));
             }
-            self.silence.as_mut().reset(due.into());
+            self.timer.as_mut().reset(due.into());
         }
         Poll::Pending
     }
@@ -232,6 +257,7 @@ impl Source {
 
 impl Reader {
     fn read(&mut self, bytes: &[u8]) {
+        self.passed = self.passed.saturating_add(bytes.len() as u64);
         let Some(tap) = &mut self.tap else { return };
         match &mut self.decoder {
             None => tap.read(bytes),
@@ -247,7 +273,7 @@ impl Reader {
 
     /// Settles, and says whether nothing is known against the answer.
     fn settle(&mut self, attempt: Attempt, ending: Ending) -> bool {
-        let seen = self.tap.as_ref().map_or(0, Tap::seen_output_bytes);
+        let seen = self.tap.as_ref().map_or(self.passed / BYTES_PER_TOKEN, Tap::seen_output_tokens);
         let reading = self.tap.as_mut().map(Tap::finish);
         attempt.settle(reading.as_ref(), seen, ending);
         reading.is_none_or(|reading| reading.complete && !reading.error)
@@ -261,10 +287,12 @@ impl Drop for Tapped {
             conduct.end();
         }
         let Some(attempt) = self.attempt.take() else { return };
-        let reader = Reader { tap: self.reader.tap.take(), decoder: self.reader.decoder.take() };
+        let passed = self.reader.passed;
+        let reader = Reader { tap: self.reader.tap.take(), decoder: self.reader.decoder.take(), passed };
         let abandoned = Abandoned { reader, attempt: Some(attempt) };
-        if let Some(source) = self.source.take().filter(|_| abandoned.bills_on()) {
-            abandoned.read_on(source);
+        let Some(place) = abandoned.place() else { return };
+        if let Some(source) = self.source.take() {
+            abandoned.read_on(source, place);
         }
     }
 }
@@ -277,14 +305,17 @@ struct Abandoned {
 }
 
 impl Abandoned {
-    /// Whether the provider bills on although the client is gone.
-    fn bills_on(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| attempt.call.provider.bills_after_cancel && attempt.call.bills())
+    /// A place among the tenant's drains, where the provider bills on although the client is gone.
+    fn place(&self) -> Option<DrainPlace> {
+        let attempt = self.attempt.as_ref().filter(|attempt| attempt.goes_on())?;
+        attempt.call.account.read_on(attempt.worker.gateway.options.limits.drains_per_tenant)
     }
 
-    fn read_on(self, source: Source) {
-        let Some(tasks) = self.attempt.as_ref().map(|attempt| attempt.worker.tasks.clone()) else { return };
-        tasks.spawn_local(drain(source, self));
+    fn read_on(self, source: Source, place: DrainPlace) {
+        let Some(worker) = self.attempt.as_ref().map(|attempt| std::rc::Rc::clone(&attempt.worker)) else { return };
+        let limits = &worker.gateway.options.limits;
+        let draining = drain(source, self, (limits.drain_for, limits.drain_bytes), place);
+        worker.tasks.spawn_local(draining);
     }
 }
 
@@ -296,19 +327,28 @@ impl Drop for Abandoned {
     }
 }
 
-/// Reads an abandoned answer to its end, within limits.
-async fn drain(mut source: Source, mut abandoned: Abandoned) {
-    let mut bytes_left = DRAIN_BYTES;
+/// Reads an abandoned answer to its end, within limits of time and bytes.
+async fn drain(mut source: Source, mut abandoned: Abandoned, (within, most): (Duration, u64), _place: DrainPlace) {
+    let mut bytes_left = most;
     let reading = async {
-        while let Some(Ok(bytes)) = std::future::poll_fn(|cx| source.poll(cx)).await {
-            abandoned.reader.read(&bytes);
-            bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
-            if bytes_left == 0 {
-                break;
+        loop {
+            match std::future::poll_fn(|cx| source.poll(cx)).await {
+                None => return true,
+                Some(Err(Cut)) => return false,
+                Some(Ok(bytes)) => {
+                    abandoned.reader.read(&bytes);
+                    bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
+                    if bytes_left == 0 {
+                        return false;
+                    }
+                }
             }
         }
     };
-    let _ = tokio::time::timeout(DRAIN_FOR, reading).await;
+    let whole = tokio::time::timeout(within, reading).await.unwrap_or(false);
+    if let Some(attempt) = &mut abandoned.attempt {
+        attempt.heard_out = whole;
+    }
 }
 
 impl Body for Answer {
@@ -318,10 +358,13 @@ impl Body for Answer {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
             Self::Ours(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Theirs(tapped) => tapped.poll(cx).map(|passed| {
-                tapped.keep(passed.as_ref());
-                passed.map(|bytes| bytes.map(Frame::data))
-            }),
+            Self::Theirs(tapped) => {
+                let polled = caught("an answer", || tapped.poll(cx)).unwrap_or_else(|| tapped.give_up());
+                polled.map(|passed| {
+                    tapped.keep(passed.as_ref());
+                    passed.map(|bytes| bytes.map(Frame::data))
+                })
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::wire::Family;
+use crate::wire::charge::Billing;
 
 /// How long a connection may take, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -29,8 +30,10 @@ pub struct Provider {
     pub origin: Origin,
     /// The credential that replaces the caller's, as a header value (`Bearer …` for OpenAI).
     pub credential: Option<HeaderValue>,
-    /// Whether the provider goes on billing after a client has cancelled. Then an abandoned answer is read to its end.
+    /// Whether the provider goes on billing after a client has cancelled a stream. Then an abandoned one is read to its end.
     pub bills_after_cancel: bool,
+    /// What its operator is known to bill.
+    pub billing: &'static Billing,
 }
 
 /// Scheme, host, port and path prefix of a base URL.
@@ -73,6 +76,11 @@ impl Origin {
             prefix: uri.path().trim_end_matches('/').to_owned(),
             host,
         })
+    }
+
+    /// The host, without brackets around an address.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Opens a connection.

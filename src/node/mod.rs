@@ -35,8 +35,6 @@ use crate::meter::Meter;
 use crate::meter::pace::Pace;
 use crate::telemetry::Metrics;
 
-/// How long calls in flight may take after the word to stop.
-const GRACE: Duration = Duration::from_secs(30);
 /// How long notifications may take after that.
 const LAST_POST: Duration = Duration::from_secs(5);
 /// How often the certificate's files are looked at, and what is idle is forgotten.
@@ -185,7 +183,7 @@ impl Node {
 
     /// Accepts nothing more, lets calls finish, writes everything down.
     pub fn stop(mut self) {
-        self.end(GRACE);
+        self.end(self.gateway.options.limits.grace);
     }
 
     fn end(&mut self, grace: Duration) {

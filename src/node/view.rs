@@ -12,6 +12,7 @@ use crate::domain::standing::{Standing, Unit};
 use crate::domain::tenant::{Tenant, TenantId};
 use crate::domain::window::rfc3339;
 use crate::gateway::Gateway;
+use crate::gateway::panics::caught_so_far;
 use crate::policy::budget::Budget;
 use crate::policy::decision::State;
 use crate::policy::{KEY_SEPARATOR, budget_state};
@@ -165,5 +166,10 @@ fn readings(gateway: &Gateway) -> Readings {
         };
         budgets.push(BudgetReading { budget: budget.name.to_string(), tenant, used, limit, state });
     });
-    Readings { budgets, ledger_dropped: gateway.ledger.lost(), ledger_healthy: gateway.ledger.healthy() }
+    Readings {
+        budgets,
+        ledger_dropped: gateway.ledger.lost(),
+        panics: caught_so_far(),
+        ledger_healthy: gateway.ledger.healthy(),
+    }
 }

@@ -142,6 +142,8 @@ pub struct Readings {
     pub budgets: Vec<BudgetReading>,
     /// Ledger rows that were lost.
     pub ledger_dropped: u64,
+    /// Panics that were caught since the process began.
+    pub panics: u64,
     /// Whether the ledger can be written.
     pub ledger_healthy: bool,
 }

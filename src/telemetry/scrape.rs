@@ -133,6 +133,9 @@ impl Scrape {
         let help = "Ledger rows that were lost";
         let mut metric = encoder.encode_descriptor("ledger_dropped", help, None, MetricType::Counter)?;
         counter(&mut metric, &readings.ledger_dropped)?;
+        let help = "Panics that were caught, each of which failed one call";
+        let mut metric = encoder.encode_descriptor("panics", help, None, MetricType::Counter)?;
+        counter(&mut metric, &readings.panics)?;
         let help = "Whether the ledger can be written";
         encoder
             .encode_descriptor("ledger_healthy", help, None, MetricType::Gauge)?

@@ -29,6 +29,7 @@ fn the_page_has_the_promised_names() {
             BudgetReading { budget: "free".into(), tenant: Some("globex".into()), used: 0, limit: 0, state: 2 },
         ],
         ledger_dropped: 3,
+        panics: 2,
         ledger_healthy: true,
     });
     insta::assert_snapshot!(metrics.render());

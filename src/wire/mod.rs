@@ -4,6 +4,7 @@
 //! reads the usage out of the answer as it passes. Nothing here builds a tree of a body or changes a byte that no edit names.
 
 pub mod anthropic_messages;
+pub mod charge;
 pub mod coding;
 pub mod estimate;
 mod fields;

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::estimate::BYTES_PER_TOKEN;
 use super::json_tap::{JsonTap, Pattern, Sink, Slot};
 use super::sse::{Events, Sse};
 use super::{Dialect, Framing};
@@ -40,13 +41,15 @@ pub(crate) struct Absurd;
 pub struct Answer {
     /// Tokens; unknown where nothing was reported or what was reported is absurd.
     pub usage: Usage,
+    /// Of absurd usage, the numbers that are not absurd themselves.
+    pub remains: Usage,
     /// The model that answered.
     pub model: Option<String>,
     /// Whether the terminal marker, or the end of the document, was seen.
     pub complete: bool,
     /// Whether the answer is an error or has one inside.
     pub error: bool,
-    /// Whether usage was refused: negative, not whole, or above 2⁴⁰.
+    /// Whether a number of the usage was refused: negative, not whole, or above 2⁴⁰.
     pub absurd: bool,
     /// Whether usage was given up because it was too large to hold (64 KiB).
     pub blind: bool,
@@ -87,10 +90,11 @@ impl Tap {
         }
     }
 
-    /// Bytes of output text so far: an approximation for estimates of answers that were cut. Counts strings as they are
-    /// written in JSON, escapes and the short type words of structured content included.
-    pub fn seen_output_bytes(&self) -> u64 {
-        self.notes.text
+    /// About how many output tokens have passed, for answers that were cut: a quarter of the text's bytes, and at least one per
+    /// event that carried text. Counts strings as they are written in JSON, escapes and the short type words of structured
+    /// content included.
+    pub fn seen_output_tokens(&self) -> u64 {
+        self.notes.text.div_ceil(BYTES_PER_TOKEN).max(self.notes.spoken)
     }
 
     /// The answer has ended, or was cut.
@@ -103,6 +107,7 @@ impl Tap {
         let reported = Reported { usage: parsed(&notes.usage), side: parsed(&notes.side) };
         let usage = (self.reading.usage)(&reported);
         let absurd = usage.is_err();
+        let remains = if absurd { self.without_nonsense(&reported) } else { Usage::default() };
         let usage = usage.unwrap_or_default();
         let whole = match self.framing.unwrap_or(self.asked) {
             Framing::Json => notes.documents > 0,
@@ -111,6 +116,7 @@ impl Tap {
         };
         Answer {
             usage,
+            remains,
             model: notes.model,
             complete: whole,
             error: notes.error,
@@ -119,6 +125,14 @@ impl Tap {
             service_tier: notes.tier.or_else(|| tier(&reported)),
             finish: notes.finish,
         }
+    }
+
+    /// What absurd usage still says when the nonsense is taken out.
+    fn without_nonsense(&self, reported: &Reported) -> Usage {
+        let mut kept = Reported { usage: reported.usage.clone(), side: reported.side.clone() };
+        forget_absurd(&mut kept.usage);
+        forget_absurd(&mut kept.side);
+        (self.reading.usage)(&kept).unwrap_or_default()
     }
 
     /// Looks at the first byte that is neither space nor byte-order mark.
@@ -159,6 +173,10 @@ struct Notes {
     blind: bool,
     documents: u64,
     text: u64,
+    /// Events that carried text.
+    spoken: u64,
+    /// The text before the present event.
+    text_before: u64,
     /// The first bytes of the present event's data, to know `[DONE]`.
     head: [u8; 8],
     head_length: usize,
@@ -241,6 +259,8 @@ impl Events for Event<'_> {
         let head = self.notes.head.get(..self.notes.head_length).unwrap_or_default();
         self.notes.terminal |= head.trim_ascii() == b"[DONE]";
         self.notes.head_length = 0;
+        self.notes.spoken += u64::from(self.notes.text > self.notes.text_before);
+        self.notes.text_before = self.notes.text;
         self.json.reset();
     }
 }
@@ -254,7 +274,54 @@ pub(crate) fn count(usage: &Value, path: &[&str]) -> Result<Option<u64>, Absurd>
     }
 }
 
+/// Takes out what no count of tokens can be.
+fn forget_absurd(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.as_u64().is_none_or(|count| count > MOST_TOKENS) => *value = Value::Null,
+        Value::Array(items) if items.iter().any(|item| !item.is_object()) => *value = Value::Null,
+        Value::Array(items) => items.iter_mut().for_each(forget_absurd),
+        Value::Object(fields) if fields.is_empty() => *value = Value::Null,
+        Value::Object(fields) => fields.values_mut().for_each(|field| match field {
+            Value::String(_) | Value::Bool(_) => *field = Value::Null,
+            other => forget_absurd(other),
+        }),
+        _ => {}
+    }
+}
+
 /// The sum of what is known; `None` when nothing is.
 pub(crate) fn sum<const N: usize>(counts: [Option<u64>; N]) -> Option<u64> {
     counts.into_iter().flatten().reduce(u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::openai_chat::OpenAiChat;
+
+    #[test]
+    fn output_is_counted_as_it_passes() {
+        let mut tap = Tap::new(&OpenAiChat, Framing::Sse);
+        for piece in "data: {\"choices\":[{\"delta\":{\"content\":\"hello\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\" you\"}}]}\n\n".as_bytes().chunks(3) {
+            tap.read(piece);
+        }
+        assert_eq!(tap.seen_output_tokens(), 3, "nine bytes");
+        for _ in 0..10 {
+            tap.read(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"choices\":[]}\n\n");
+        }
+        assert_eq!(tap.seen_output_tokens(), 12, "an event with text is at least a token");
+    }
+
+    #[test]
+    fn what_nonsense_leaves_is_kept_apart() {
+        for nonsense in
+            ["-9", "1.5", "1e30", "9223372036854775808", "18446744073709551616", "\"7\"", "[4]", "{}", "true"]
+        {
+            let mut tap = Tap::new(&OpenAiChat, Framing::Json);
+            tap.read(format!("{{\"usage\":{{\"prompt_tokens\":12,\"completion_tokens\":{nonsense}}}}}").as_bytes());
+            let answer = tap.finish();
+            assert!(answer.absurd && !answer.usage.is_known(), "{nonsense}");
+            assert_eq!((answer.remains.input, answer.remains.output), (Some(12), None), "{nonsense}");
+        }
+    }
 }

@@ -29,21 +29,27 @@ fn holding(marks: &str, stream: bool) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_providers_error_passes_byte_for_byte_and_costs_nothing() {
+async fn a_providers_error_passes_byte_for_byte_and_is_charged_where_generation_may_have_run() {
     let rig = plain().await;
-    for (status, body) in
-        [(429, "{\"error\": {\"message\":\"slow  down\"}}"), (529, "overloaded"), (502, "<html>"), (500, "")]
-    {
+    for (status, body, charged) in [
+        (429, "{\"error\": {\"message\":\"slow  down\"}}", false),
+        (529, "overloaded", false),
+        (503, "", false),
+        (502, "<html>", true),
+        (500, "", true),
+    ] {
         let canned = Canned::new(status, "application/x-odd", body.to_owned()).with_header("retry-after", "7");
         rig.provider.enqueue(canned);
         let reply = rig.send(with(post(CHAT), holding("", status == 529).to_string())).await;
         assert_eq!((reply.status.as_u16(), reply.text().as_str()), (status, body));
         assert_eq!((reply.header("content-type"), reply.header("retry-after")), ("application/x-odd", "7"));
         let found = row(&rig, reply.header("plimsoll-request-id")).await;
-        assert_eq!((&found["ending"], &found["cost_nano_usd"]), (&json!("provider_error"), &json!(0)), "{found}");
+        let basis = if charged { "estimated" } else { "exact" };
+        assert_eq!((&found["ending"], &found["basis"]), (&json!("provider_error"), &json!(basis)), "{found}");
+        assert_eq!(found["cost_nano_usd"].as_i64().is_some_and(|cost| cost > 0), charged, "{found}");
         assert_eq!(found["status"], status);
     }
-    assert_eq!(rig.provider.requests().len(), 4, "an error is not tried again");
+    assert_eq!(rig.provider.requests().len(), 5, "an error is not tried again");
     rig.stop().await;
 }
 
