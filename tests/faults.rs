@@ -107,7 +107,7 @@ pub(crate) fn rows(file: &Path) -> Vec<Row> {
     let mut statement = connection
         .prepare(
             "SELECT request_id, attributes, input_tokens, output_tokens, basis, ending, status, cost_nano_usd \
-             FROM attempt WHERE ending <> 'adjustment' ORDER BY id",
+             FROM entry WHERE ending <> 'adjustment' ORDER BY id",
         )
         .expect("a query");
     let rows = statement.query_map([], |row| {

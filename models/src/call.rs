@@ -18,7 +18,7 @@ impl Budget {
     /// A budget of which the store has leased `amount`.
     pub fn leased(amount: i64) -> Arc<Self> {
         let budget = Self::default();
-        budget.lease.grant(amount);
+        budget.lease.grant(amount, 0);
         Arc::new(budget)
     }
 

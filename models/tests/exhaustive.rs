@@ -47,7 +47,7 @@ fn a_hold_never_passes_the_ceiling() {
 fn a_hold_never_takes_more_than_was_leased() {
     bounded(4, || {
         let lease = Arc::new(Lease::default());
-        lease.grant(10);
+        lease.grant(10, 0);
         let taken = Arc::new(AtomicI64::new(0));
         let racer = |lease: &Arc<Lease>| {
             let taken = Arc::clone(&taken);
@@ -69,7 +69,7 @@ fn a_hold_never_takes_more_than_was_leased() {
 fn racing_take_return_and_grant_lose_and_make_nothing() {
     loom::model(|| {
         let lease = Arc::new(Lease::default());
-        lease.grant(5);
+        lease.grant(5, 0);
         let settled = Arc::new(AtomicI64::new(0));
         let caller = {
             let settled = Arc::clone(&settled);
@@ -81,7 +81,7 @@ fn racing_take_return_and_grant_lose_and_make_nothing() {
                 }
             })
         };
-        let writer = spawn(&lease, |lease| lease.grant(4));
+        let writer = spawn(&lease, |lease| lease.grant(4, 0));
         let returned = lease.take_free();
         caller.join().unwrap();
         writer.join().unwrap();

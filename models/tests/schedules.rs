@@ -68,7 +68,7 @@ fn granted_is_free_and_held_and_settled_and_returned() {
                 if let Err(Denied::Lease) = taken {
                     // What the store does for a call that waits: write it down, then bring it.
                     give.fetch_add(5, Ordering::Relaxed);
-                    own.lease.grant(5);
+                    own.lease.grant(5, 0);
                     taken = Holds::take(&[(&own, 1_000)], 3);
                 }
                 let Ok(holds) = taken else { return };

@@ -37,6 +37,7 @@ mod parts;
 mod pool;
 mod quota;
 mod refuse;
+mod replay;
 mod reply;
 mod retries;
 mod rewrite;
@@ -52,6 +53,7 @@ use account::{Accounts, Presences};
 use identify::AttributionRules;
 use keys::KeyRing;
 use pool::{Link, Pool};
+pub use replay::{ReplayRules, Replays};
 pub use retries::Retries;
 use upstream::Provider;
 
@@ -122,6 +124,8 @@ pub struct Options {
     pub attribution: AttributionRules,
     /// Networks that may name tenants when there are no keys.
     pub trusted_networks: Vec<TrustedNetwork>,
+    /// Whether and how finished answers are given again.
+    pub replay: Option<ReplayRules>,
 }
 
 /// What all cores share.
@@ -148,6 +152,8 @@ pub struct Gateway {
     pub presences: Presences,
     /// Which attempts belong together.
     pub retries: Retries,
+    /// Answers that may be given again; `None`: none ever.
+    pub replays: Option<Replays>,
 }
 
 /// One core's share of the gateway.

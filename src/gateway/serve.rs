@@ -148,6 +148,10 @@ impl Worker {
         let mut marks = HeaderMap::new();
         reply::identify(&mut marks, &call);
         reply::warn(&mut marks, &warnings, None);
+        let claim = self.claim(&call, &target, &body)?;
+        if let Some(again) = claim.again(self, &call, &marks) {
+            return Ok(again);
+        }
         let mut response = match self.judge(&call, &peek, &body).await {
             Err(refusal) => self.refuse(&call, &body, *refusal, &head.headers),
             Ok(verdict) => {
@@ -157,7 +161,7 @@ impl Worker {
             }
         };
         response.headers_mut().extend(marks);
-        Ok(response)
+        Ok(claim.keep(response))
     }
 
     /// Sends an admitted call and answers with what came back.

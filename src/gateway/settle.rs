@@ -244,6 +244,15 @@ pub(super) fn write_refusal(worker: &Worker, call: &Call, fields: Fields, status
     });
 }
 
+/// Writes down an answer that was given again. It cost nothing, and the request was counted when it ran.
+pub(super) fn write_replay(worker: &Worker, call: &Call, status: u16) {
+    let unsent = Bill::free(Basis::Exact);
+    let ledger = &worker.gateway.ledger;
+    measure(&worker.gateway, call, status, &unsent);
+    let Some(permit) = ledger.permit() else { return ledger.note_lost() };
+    permit.send(LedgerEntry { status, ending: Ending::Replayed, logical: false, ..entry(call, unsent) });
+}
+
 /// What every row of a call says.
 fn entry(call: &Call, bill: Bill) -> LedgerEntry {
     LedgerEntry {

@@ -134,6 +134,8 @@ pub enum Ending {
     Refused,
     /// No attempt: it corrects the row of one.
     Adjustment,
+    /// We gave the kept answer of an earlier call again; nothing was sent.
+    Replayed,
 }
 
 impl Ending {
@@ -146,6 +148,7 @@ impl Ending {
             Self::UpstreamFailed => "upstream_failed",
             Self::Refused => "refused",
             Self::Adjustment => "adjustment",
+            Self::Replayed => "replayed",
         }
     }
 }

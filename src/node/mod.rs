@@ -29,7 +29,7 @@ use crate::domain::price::PriceBook;
 use crate::domain::window::Period;
 use crate::gateway::certificate::Certificate;
 use crate::gateway::listen::{self, Running};
-use crate::gateway::{Gateway, keys, upstream};
+use crate::gateway::{Gateway, Replays, keys, upstream};
 use crate::ledger::{Column, Ledger, LedgerError, SpendQuery};
 use crate::meter::Meter;
 use crate::meter::pace::Pace;
@@ -106,6 +106,7 @@ impl Node {
         let certificate =
             tls.map(|files| Certificate::load(files.cert, files.key)).transpose().map_err(StartError::Io)?;
         let gateway = Arc::new(Gateway {
+            replays: data.replay.map(Replays::new),
             options: data,
             meter: Arc::clone(control.meter()),
             control,
@@ -301,6 +302,10 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
         gateway.pace.forget_idle(gateway.clock.now());
         let now = gateway.clock.now();
         gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_users(now));
+        gateway.retries.forget_old(now);
+        if let Some(replays) = &gateway.replays {
+            replays.forget_old(now);
+        }
         forget_closed_windows(&gateway);
         if let Some(certificate) = &certificate {
             let now = certificate.changed_at();

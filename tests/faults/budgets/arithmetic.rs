@@ -45,7 +45,7 @@ proptest! {
         // What the gateway holds for a bound that does not fit.
         let hold = row.bound(input, output).map_or(i64::MAX, Money::nano);
         let counter = std::sync::Arc::new(WindowCounter::new(Window::EVER));
-        counter.lease(Unit::Money).grant(i64::MAX);
+        counter.lease(Unit::Money).grant(i64::MAX, 0);
         counter.cell(Unit::Money).post(1);
         let fits = reserve(&[Ask::hold(&counter, Unit::Money, hold, ceiling)]).is_ok();
         prop_assert_eq!(fits, exact.is_some_and(|hold| i128::from(hold) < i128::from(ceiling)));
@@ -58,7 +58,7 @@ proptest! {
     ) {
         let posts: Vec<i64> = posts.into_iter().map(|(shift, amount)| amount >> shift).collect();
         let counter = std::sync::Arc::new(WindowCounter::new(Window::EVER));
-        counter.lease(Unit::Money).grant(i64::MAX);
+        counter.lease(Unit::Money).grant(i64::MAX, 0);
         for amount in &posts {
             counter.cell(Unit::Money).post(*amount);
         }

@@ -99,7 +99,7 @@ proptest! {
                 let same = window.window() == before.window();
                 prop_assert_eq!(Arc::ptr_eq(&window, before), same, "a window began twice");
             }
-            window.lease(Unit::Money).grant(3);
+            window.lease(Unit::Money).grant(3, 0);
             open.push(reserve(&[Ask::hold(&window, Unit::Money, 3, i64::MAX)]).expect("room"));
             if open.len() > 2 {
                 open.remove(0).settle([2, 0, 0]);
@@ -158,7 +158,7 @@ fn c12_a_late_settlement_on_a_retired_counter_credits_nothing_twice() {
         (cell.posted(), cell.in_doubt(), cell.committed())
     };
     let first = counter(0);
-    first.lease(Unit::Money).grant(100);
+    first.lease(Unit::Money).grant(100, 0);
     let hold = || reserve(&[Ask::hold(&first, Unit::Money, 30, 100)]).expect("room");
     let (late, doubtful, dropped) = (hold(), hold(), hold());
     // The window ends, the budget is deleted, and comes back filled from what the ledger holds so far: nothing.

@@ -29,7 +29,7 @@ fn many(usual: usize, long: usize) -> usize {
 /// A counter of which the store has leased plenty: the ceiling decides.
 fn leased() -> Arc<WindowCounter> {
     let counter = Arc::new(WindowCounter::new(Window::EVER));
-    counter.lease(Unit::Money).grant(1 << 50);
+    counter.lease(Unit::Money).grant(1 << 50, 0);
     counter
 }
 
@@ -49,7 +49,7 @@ fn c1_a_thousand_racers_never_get_an_eleventh_hold_of_ten() {
                         match won.fetch_add(1, Ordering::Relaxed) % 2 {
                             0 => reservation.settle([7, 0, 0]),
                             _ => reservation.doubt([7, 0, 0]),
-                        }
+                        };
                     }
                 });
             }
@@ -184,7 +184,7 @@ fn c13_a_counter_per_key_of_every_tenant_fits_into_memory_and_only_idle_ones_are
     }
     let held = meter.find(&keyed, "tenant-2\u{1f}key-0").expect("a counter");
     let window = held.present().expect("a window");
-    window.lease(Unit::Money).grant(10);
+    window.lease(Unit::Money).grant(10, 0);
     let reservation = reserve(&[Ask::hold(&window, Unit::Money, 10, 10)]).expect("room");
     // Half were asked for lately; of the others one has a call in flight.
     meter.forget_idle(|_| Some(Timestamp::from_seconds(500)));
