@@ -27,8 +27,8 @@ const CYCLES: &str = "PLIMSOLL_KILL_CYCLES";
 /// them takes longer than `nextest` allows).
 const ROWS: &str = "PLIMSOLL_RESTART_ROWS";
 /// How many clients call at once, and how often each: 500 calls a second together.
-const CLIENTS: usize = 16;
-const EACH_EVERY: Duration = Duration::from_millis(32);
+const CLIENTS: usize = 32;
+const EACH_EVERY: Duration = Duration::from_millis(64);
 /// The longest that a restart may take until `/readyz` says yes.
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
