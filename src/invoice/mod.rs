@@ -4,13 +4,16 @@
 //! no number and a currency that is not the ledger's are mistakes with a place, and what an export does not split by model or
 //! kind is compared unsplit.
 //!
+//! The CSV exports are specified by nobody: their columns are those of exports that others published, and were not checked
+//! against an account.
+//!
 //! | export | where its names come from |
 //! |---|---|
-//! | OpenAI, `GET /v1/organization/costs` | <https://developers.openai.com/api/reference/resources/admin/subresources/organization/subresources/usage/methods/costs> |
+//! | OpenAI, `GET /v1/organization/costs` | <https://developers.openai.com/api/reference/typescript/resources/admin/subresources/organization/subresources/usage>; the form of `line_item` from answers quoted in public repositories |
 //! | OpenAI, costs export of the dashboard (CSV) | not documented by OpenAI; the header of exports in public repositories |
 //! | OpenAI, completions usage export of the dashboard (CSV) | the same, and the fields of `GET /v1/organization/usage/completions` |
 //! | Anthropic, `GET /v1/organizations/cost_report` | <https://platform.claude.com/docs/en/api/admin/cost_report/retrieve> |
-//! | Anthropic, cost export of the Console (CSV) | named, not specified, in <https://support.anthropic.com/en/articles/9534590>; the header of exports in public repositories |
+//! | Anthropic, cost export of the Console (CSV) | named, not specified, in <https://support.anthropic.com/en/articles/9534590-cost-and-usage-reporting-in-console>; the header of exports in public repositories |
 //! | Anthropic, usage export of the Console (CSV) | the same |
 
 mod amount;
