@@ -26,3 +26,5 @@ mod prices;
 mod process;
 #[cfg(test)]
 mod sdk;
+#[cfg(test)]
+mod simulation;

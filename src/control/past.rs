@@ -117,7 +117,9 @@ pub(super) fn take_up(
         let gone = kept.iter().filter(|identity| !wanted.contains(identity)).cloned().collect();
         (history.retire)(gone);
         for past in (history.counters)(now)? {
-            if wanted.contains(&past.name.identity) && !new.contains(&past.name.identity) {
+            // A clock that stood ahead has left counters of windows that have not begun: they are not this window's.
+            let counted = wanted.contains(&past.name.identity) && !new.contains(&past.name.identity);
+            if counted && past.window.contains(now) {
                 count(&restored(around, &past, now), past.posted, past.in_doubt);
             }
         }

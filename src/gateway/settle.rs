@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::domain::money::Money;
 use crate::domain::price::PriceRow;
-use crate::domain::standing::{Amounts, Unit};
+use crate::domain::standing::Amounts;
 use crate::domain::usage::Basis;
 use crate::ledger::entry::{Ending, LedgerEntry, tokens};
 use crate::ledger::{Permit, QUEUE_SLOTS};
-use crate::meter::reservation::{Posting, Postings, Reservation};
+use crate::meter::reservation::{Postings, Reservation, count_also};
 use crate::wire::tap::Answer as Reading;
 
 use crate::telemetry::Finished;
@@ -141,16 +141,7 @@ fn catch_up(gateway: &Gateway, call: &Call, amounts: Amounts, in_doubt: bool, po
         return snapshot.number;
     }
     for counter in snapshot.counters(&gateway.meter, call.now, &call.dimensions()) {
-        if postings.iter().any(|known| Arc::ptr_eq(&known.counter, &counter)) {
-            continue;
-        }
-        for unit in Unit::ALL {
-            counter.cell(unit).count(amounts[unit.index()], in_doubt && unit != Unit::Requests);
-        }
-        // Another one in memory of the same name counts in the same row of the ledger, once.
-        if !postings.iter().any(|known| known.counter.is_same(&counter)) {
-            postings.push(Posting { counter, covered: [0; 3] });
-        }
+        count_also(postings, &counter, amounts, in_doubt);
     }
     snapshot.number
 }

@@ -7,7 +7,7 @@ use crate::domain::standing::{Amounts, Unit};
 use crate::domain::tenant::{Tenant, TenantId};
 use crate::domain::usage::Basis;
 use crate::meter::counter::WindowCounter;
-use crate::meter::reservation::Posting;
+use crate::meter::reservation::count_also;
 
 use super::counters::Grant;
 use super::doubts::{Remainder, Resolution};
@@ -72,19 +72,13 @@ impl fmt::Debug for Rules {
 
 impl Rules {
     /// Adds the counters that do not count the row yet, here and in memory.
-    pub(super) fn add_missing(&self, entry: &mut LedgerEntry) {
+    pub fn add_missing(&self, entry: &mut LedgerEntry) {
         let (amounts, in_doubt) = (entry.amounts(), entry.basis == Basis::InDoubt);
         if amounts == [0; 3] {
             return;
         }
         for counter in (self.counters)(entry) {
-            if entry.postings.iter().any(|posting| posting.counter.is_same(&counter)) {
-                continue;
-            }
-            for unit in Unit::ALL {
-                counter.cell(unit).count(amounts[unit.index()], in_doubt && unit != Unit::Requests);
-            }
-            entry.postings.push(Posting { counter, covered: [0; 3] });
+            count_also(&mut entry.postings, &counter, amounts, in_doubt);
         }
     }
 }

@@ -88,6 +88,24 @@ pub struct Posting {
 /// Every window that counted a call.
 pub type Postings = SmallVec<[Posting; 4]>;
 
+/// Counts a call that has ended in one more window, unless it counted there: a later policy brought it.
+///
+/// A counter that a policy dropped and brought back is another one in memory, which has to be told, and the same one in the
+/// ledger; so it takes the place of the first.
+pub fn count_also(postings: &mut Postings, counter: &Arc<WindowCounter>, amounts: Amounts, in_doubt: bool) {
+    if postings.iter().any(|known| Arc::ptr_eq(&known.counter, counter)) {
+        return;
+    }
+    for unit in Unit::ALL {
+        // That a request was made is never in doubt.
+        counter.cell(unit).count(amounts[unit.index()], in_doubt && unit != Unit::Requests);
+    }
+    match postings.iter_mut().find(|known| known.counter.is_same(counter)) {
+        Some(known) => known.counter = Arc::clone(counter),
+        None => postings.push(Posting { counter: Arc::clone(counter), covered: [0; 3] }),
+    }
+}
+
 /// A window that counts the call, and what the call holds of it.
 #[derive(Debug)]
 struct Line {

@@ -27,7 +27,7 @@ async fn slowly(policy: &str, clock: &Arc<ManualClock>, per_token: u64) -> Rig {
         .await
 }
 
-// Mutation: `Attempt::close` settles into `counter.present()`; or a hold is released into the new window.
+// Mutation: `Chain::holds` always says yes, so that a window never ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c6_a_hundred_streams_over_midnight_count_on_the_day_that_admitted_them() {
     let clock = Arc::new(ManualClock::at(at("2026-11-10T23:59:50Z")));
@@ -77,7 +77,8 @@ fn jumps() -> impl Strategy<Value = Vec<i64>> {
 }
 
 proptest! {
-    // Mutation: `Chain::holds` also asks that `now` is not before the window; `roll_over` swaps whatever the order.
+    // Mutation: both guards at once, as each covers for the other: `Chain::holds` asks that the window contains `now`, and
+    // `roll_over` lets an older window follow a newer one.
     #[test]
     fn c7_a_clock_that_jumps_never_brings_an_old_window_back(
         start in prop_oneof![Just("2026-03-28T22:00:00Z"), Just("2026-10-24T21:00:00Z"), Just("2026-12-31T22:30:00Z")],
@@ -143,6 +144,27 @@ async fn c7_over_the_wire_a_clock_that_jumps_neither_refunds_nor_changes_how_lon
         counted = 0;
     }
     assert_eq!(used(&rig, "globex", "all").await, counted, "the jump back to the first hour opened no window again");
+    three_figures(&rig, &log).await;
+    rig.stop().await;
+}
+
+// Mutation: `take_up` in `control/past.rs` restores every window that has not ended, and not only the present one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c7_a_restart_after_the_clock_stood_ahead_counts_today_and_nothing_of_tomorrow() {
+    let today = at("2026-11-10T12:00:00Z");
+    let clock = Arc::new(ManualClock::at(today));
+    let rig = slowly(&hard("$1/day"), &clock, 1).await;
+    let mut log = Log::default();
+    log.reply(&rig.chat("globex", "a", &ask(10, "")).await);
+    let spent_today = log.nano();
+    clock.set(at("2026-11-11T12:00:00Z"));
+    log.reply(&rig.chat("globex", "a", &ask(30, "")).await);
+    three_figures(&rig, &log).await;
+    clock.set(today);
+    let rig = rig.restart(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let before = log.nano();
+    log.reply(&rig.chat("globex", "a", &ask(10, "")).await);
+    assert_eq!(used(&rig, "globex", "all").await, spent_today + log.nano() - before);
     three_figures(&rig, &log).await;
     rig.stop().await;
 }

@@ -21,7 +21,6 @@ use crate::harness::{KEY, Reply, Rig, Setup};
 const RACERS: usize = 1_000;
 
 /// `long` when `PLIMSOLL_LONG` is set, else few enough for every run of the checks.
-#[expect(clippy::disallowed_methods, reason = "how long a test runs is no configuration of the gateway")]
 fn many(usual: usize, long: usize) -> usize {
     if std::env::var_os("PLIMSOLL_LONG").is_some() { long } else { usual }
 }
