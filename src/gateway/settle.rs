@@ -104,7 +104,10 @@ impl Attempt {
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
         let snapshot = catch_up(gateway, call, amounts, in_doubt, &mut postings);
         announce::crossed(gateway, call, &self.counted);
+        // When the clock jumped back over the start of a window, the newer one counts the call, and the row says so.
+        let starts = postings.iter().map(|posting| posting.counter.window().start);
         let entry = LedgerEntry {
+            admitted_at: starts.fold(call.now, Ord::max),
             model_served: self.model_served.clone(),
             model_answered: reading.and_then(|reading| reading.model.as_deref()).map(Arc::from),
             stream: self.stream,

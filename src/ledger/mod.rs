@@ -236,6 +236,13 @@ impl Ledger {
         self.inner.queue.spooled.load(Ordering::Relaxed)
     }
 
+    /// The size of the write-ahead log, in bytes. It is cut at every checkpoint that no long reader holds back.
+    pub fn wal_bytes(&self) -> u64 {
+        let mut name = self.inner.reader.path().into_os_string();
+        name.push("-wal");
+        std::fs::metadata(name).map_or(0, |found| found.len())
+    }
+
     /// How many leases of the run before were never settled; what they held is in doubt.
     pub fn doubted_leases(&self) -> usize {
         self.inner.doubted

@@ -1,7 +1,7 @@
 //! What a call holds and counts, from admission to settlement.
 //!
 //! A [`Reservation`] carries every window that counts its call, with a hold where a hard budget asks for one. It posts to
-//! each window exactly once; dropped without settlement it gives its holds back. It does not know prices or policies.
+//! each window exactly once; dropped without settlement it leaves no trace. It does not know prices or policies.
 
 use std::sync::Arc;
 
@@ -112,6 +112,8 @@ struct Line {
     counter: Arc<WindowCounter>,
     held: Amounts,
     covered: Amounts,
+    /// Requests that were counted at admission.
+    requests: i64,
 }
 
 impl Line {
@@ -122,6 +124,12 @@ impl Line {
                 self.counter.cell(unit).release(held);
                 self.counter.lease(unit).give_back(held);
             }
+        }
+        // The call was admitted as a request and never left: no row will say so.
+        let requests = std::mem::take(&mut self.requests);
+        if requests != 0 {
+            self.counter.cell(Unit::Requests).post(-requests);
+            self.counter.lease(Unit::Requests).give_back(self.covered[Unit::Requests.index()]);
         }
     }
 
@@ -182,17 +190,18 @@ impl Reservation {
     fn line(&mut self, counter: &Arc<WindowCounter>) -> &mut Line {
         let known = self.lines.iter().position(|line| Arc::ptr_eq(&line.counter, counter));
         let index = known.unwrap_or_else(|| {
-            self.lines.push(Line { counter: Arc::clone(counter), held: [0; 3], covered: [0; 3] });
+            self.lines.push(Line { counter: Arc::clone(counter), held: [0; 3], covered: [0; 3], requests: 0 });
             self.lines.len() - 1
         });
         &mut self.lines[index]
     }
 
-    /// The call is admitted: a logical request is counted now, whatever becomes of it. Call it once.
+    /// The call is admitted: a logical request is counted now, unless the reservation is dropped. Call it once.
     pub fn admit(&mut self, logical: bool) {
         for line in &mut self.lines {
             let requests = i64::from(logical);
             line.close(Unit::Requests, requests, |cell, held| cell.settle(held, requests));
+            line.requests = requests;
         }
     }
 
@@ -236,6 +245,8 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -274,13 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_call_gives_back_its_holds_and_stays_a_request() {
+    fn a_dropped_call_leaves_no_trace() {
         let hard = window();
         let mut reservation = reserve(&[Ask::hold(&hard, Unit::Money, 100, 100)]).unwrap();
         reservation.admit(true);
+        assert_eq!(hard.cell(Unit::Requests).used(), 1);
         drop(reservation);
         assert_eq!(money(&hard), (0, 0));
-        assert_eq!(hard.cell(Unit::Requests).used(), 1);
+        assert_eq!(hard.cell(Unit::Requests).committed(), 0);
+        assert_eq!(Unit::ALL.map(|unit| hard.lease(unit).free()), [LEASED; 3]);
     }
 
     #[test]
@@ -337,6 +350,12 @@ mod tests {
         ) {
             let (hard, harder, soft) = (window(), window(), window());
             let (mut posted, mut open) = (0, Vec::new());
+            let mut covered = HashMap::new();
+            let mut tally = |postings: Postings| {
+                for Posting { counter, covered: part } in postings {
+                    *covered.entry(Arc::as_ptr(&counter)).or_insert(0) += part[0];
+                }
+            };
             for (end, hold, cost, first) in calls {
                 let asks = [
                     Ask::count(&soft),
@@ -352,14 +371,16 @@ mod tests {
                     Ok(reservation) if first => open.push(reservation),
                     Ok(reservation) => match end {
                         0 => drop(reservation),
-                        1 => { reservation.settle([cost, 0, 0]); posted += cost; }
-                        _ => { reservation.doubt([cost, 0, 0]); posted += cost; }
+                        1 => { tally(reservation.settle([cost, 0, 0])); posted += cost; }
+                        _ => { tally(reservation.doubt([cost, 0, 0])); posted += cost; }
                     },
                 }
             }
             drop(open);
             for counter in [&hard, &harder, &soft] {
                 prop_assert_eq!(money(counter), (posted, posted));
+                // What a lease covered is spent of it, and everything else is free again.
+                prop_assert_eq!(counter.lease(Unit::Money).free(), LEASED - covered.get(&Arc::as_ptr(counter)).unwrap_or(&0));
             }
         }
     }
