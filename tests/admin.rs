@@ -84,6 +84,7 @@ fn office_asking(running: Ask<PolicyView>) -> Office {
     let csv = Arc::new(Mutex::new(vec![Tenant::unknown(TenantId::new("acme-corp").expect("a name"))]));
     let (reader, lookup) = (ledger.reader(), ledger.reader());
     let (puts, deletes, held, kept) = (ledger.clone(), ledger.clone(), Arc::clone(&csv), Arc::clone(&csv));
+    let doubts = ledger.clone();
     let is_held = |csv: &Mutex<Vec<Tenant>>, id: &TenantId| {
         csv.lock().expect("no panic elsewhere").iter().any(|row| row.id == *id)
     };
@@ -108,6 +109,9 @@ fn office_asking(running: Ask<PolicyView>) -> Office {
                 false => Err(TenantRefusal::Unknown),
                 true => deletes.delete_tenant(&id).map_err(|error| TenantRefusal::Failed(error.to_string())),
             }
+        }),
+        settle_doubt: Box::new(move |(id, evidence)| {
+            doubts.settle_doubt(&id, &evidence, &|_| None).map_err(|error| error.to_string())
         }),
         policy: running,
         apply: Box::new(|text| match text {
@@ -193,6 +197,7 @@ async fn the_description_lists_every_promised_call() {
     insta::assert_snapshot!(calls.join("\n"), @"
     DELETE /api/v1/tenants/{tenantId}
     GET /api/v1/decisions
+    GET /api/v1/in-doubt
     GET /api/v1/policy
     GET /api/v1/requests/{id}
     GET /api/v1/spend
@@ -201,6 +206,7 @@ async fn the_description_lists_every_promised_call() {
     GET /healthz
     GET /metrics
     GET /readyz
+    POST /api/v1/in-doubt/{id}
     POST /api/v1/policy
     PUT /api/v1/tenants/{tenantId}
     ");

@@ -5,6 +5,7 @@
 
 mod access;
 mod health;
+mod in_doubt;
 mod parameters;
 mod policy;
 mod problem;
@@ -31,7 +32,7 @@ use utoipa_axum::routes;
 
 use crate::domain::clock::Clock;
 use crate::domain::tenant::{Tenant, TenantId};
-use crate::ledger::LedgerReader;
+use crate::ledger::{Evidence, InDoubt, LedgerReader};
 use crate::telemetry::Metrics;
 
 pub use problem::Problem;
@@ -77,6 +78,8 @@ pub struct AdminState {
     pub put_tenant: Order<Tenant, Result<(), TenantRefusal>>,
     /// Deletes a tenant of the admin API.
     pub delete_tenant: Order<TenantId, Result<(), TenantRefusal>>,
+    /// Replaces what is in doubt under a name by what the evidence says. `None`: nothing is.
+    pub settle_doubt: Order<(String, Evidence), Result<Option<InDoubt>, String>>,
     /// The running policy.
     pub policy: Ask<PolicyView>,
     /// Validates and applies: the given YAML, or the directory read again. `Err` holds the diagnostics.
@@ -119,6 +122,8 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(requests::decisions))
         .routes(routes!(tenants::tenants))
         .routes(routes!(tenants::tenant, tenants::put, tenants::delete))
+        .routes(routes!(in_doubt::all))
+        .routes(routes!(in_doubt::resolve))
         .routes(routes!(policy::policy, policy::apply))
         .layer(limits)
         .layer(DefaultBodyLimit::max(BODY_BYTES));

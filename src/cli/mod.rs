@@ -1,14 +1,17 @@
 //! The command line: reads arguments, calls what they name, and turns every outcome into text and an exit code.
 //!
-//! Exit codes: 0 fine, 1 findings, 2 usage or configuration.
+//! Exit codes: 0 fine, 1 findings, 2 usage or configuration, 3 something would change.
 
 pub mod bench;
 mod check;
 pub mod demo;
+mod desk;
 mod keys;
+mod ledger;
 pub mod output;
 mod prices;
 mod serve;
+mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +49,8 @@ enum Verb {
     },
     /// The prices in force, models without one, and a comparison with a provider's invoice.
     Prices(prices::Arguments),
+    /// The ledger: verify it, and see and resolve what is in doubt.
+    Ledger(ledger::Arguments),
     /// Measure the gateway's overhead against a direct call, on this machine.
     Bench(bench::Arguments),
 }
@@ -60,6 +65,7 @@ pub fn run() -> ExitCode {
         Verb::Check { folder } => check::run(&folder),
         Verb::Keys { verb } => keys::run(&verb),
         Verb::Prices(arguments) => prices::run(&arguments),
+        Verb::Ledger(arguments) => ledger::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -37,7 +37,7 @@ pub struct Evidence {
 }
 
 /// One amount that is charged until evidence arrives, as the admin API and the command line show it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct InDoubt {
     /// How it is named when it is resolved: a request's id, or `lease_7`.
     pub id: String,
@@ -132,11 +132,11 @@ impl Ledger {
         let both = reader.with_patience(|connection| {
             let postings = original.postings(connection, &Kept::read(connection)?, live)?;
             Ok([
-                original.corrected(nth + 1, -doubted, Basis::InDoubt, evidence, postings.clone()),
-                original.corrected(nth + 2, evidence.spent, Basis::Exact, evidence, postings),
+                original.corrected(nth + 1, (-doubted, Basis::InDoubt), evidence, postings.clone()),
+                original.corrected(nth + 2, (evidence.spent, Basis::Exact), evidence, postings),
             ])
         })?;
-        self.correct(both.to_vec())?;
+        self.correct(&both)?;
         Ok(Some(InDoubt::of_call(&original)))
     }
 
@@ -187,25 +187,25 @@ impl Ledger {
                 if write {
                     let postings = original.postings(connection, &kept, &|_| None)?;
                     let basis = original.entry.basis;
-                    let row = original.corrected(original.corrections + 1, worth - before, basis, evidence, postings);
+                    let row = original.corrected(original.corrections + 1, (worth - before, basis), evidence, postings);
                     rows.push(LedgerEntry { price: Some(price), ..row });
                     if rows.len() >= TOGETHER {
-                        self.correct(std::mem::take(&mut rows))?;
+                        self.correct(&std::mem::take(&mut rows))?;
                     }
                 }
                 Ok(())
             })
         })?;
-        self.correct(rows)?;
+        self.correct(&rows)?;
         Ok(rerating)
     }
 
-    fn correct(&self, corrections: Vec<LedgerEntry>) -> Result<(), LedgerError> {
-        for entry in &corrections {
+    fn correct(&self, corrections: &[LedgerEntry]) -> Result<(), LedgerError> {
+        for entry in corrections {
             self.inner.queue.send(Record::Attempt(Box::new(entry.clone())));
         }
         self.flush()?;
-        tell(&corrections);
+        tell(corrections);
         Ok(())
     }
 }

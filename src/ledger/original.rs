@@ -74,8 +74,7 @@ impl Original {
     pub(super) fn corrected(
         &self,
         nth: u64,
-        delta: i64,
-        basis: Basis,
+        (delta, basis): (i64, Basis),
         evidence: &Evidence,
         postings: Postings,
     ) -> LedgerEntry {
@@ -136,76 +135,98 @@ impl Kept {
     }
 }
 
+fn text(row: &Row<'_>, name: &str) -> rusqlite::Result<Arc<str>> {
+    row.get(name)
+}
+
+fn maybe(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<Arc<str>>> {
+    row.get(name)
+}
+
+fn count(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(name)?.and_then(|count| u64::try_from(count).ok()))
+}
+
 fn of_row(row: &Row<'_>) -> rusqlite::Result<Original> {
-    let arc = |name: &str| -> rusqlite::Result<Arc<str>> { row.get(name) };
-    let maybe = |name: &str| -> rusqlite::Result<Option<Arc<str>>> { row.get(name) };
-    let count = |name: &str| -> rusqlite::Result<Option<u64>> {
-        Ok(row.get::<_, Option<i64>>(name)?.and_then(|count| u64::try_from(count).ok()))
-    };
-    let tenant: String = row.get("tenant_id")?;
-    let (data_mode, environment): (String, String) = (row.get("data_mode")?, row.get("environment")?);
+    let entry = entry(row)?;
+    let cost = entry.cost.map(Money::nano);
+    let (corrected, undoubted): (Option<i64>, Option<i64>) = (row.get("corrected")?, row.get("undoubted")?);
+    let doubted = if entry.basis == Basis::InDoubt { cost.unwrap_or(0) } else { 0 };
+    Ok(Original {
+        worth: cost.map_or(corrected, |cost| Some((cost - doubted).saturating_add(corrected.unwrap_or(0)))),
+        in_doubt: doubted.saturating_add(undoubted.unwrap_or(0)),
+        corrections: count(row, "corrections")?.unwrap_or(0),
+        entry,
+    })
+}
+
+/// What a correction has in common with the row that it corrects.
+fn entry(row: &Row<'_>) -> rusqlite::Result<LedgerEntry> {
     let basis: String = row.get("basis")?;
     let basis =
         [Basis::Exact, Basis::Partial, Basis::Estimated, Basis::InDoubt].into_iter().find(|one| one.as_str() == basis);
-    let cost: Option<i64> = row.get("cost_nano_usd")?;
-    let (corrected, undoubted): (Option<i64>, Option<i64>) = (row.get("corrected")?, row.get("undoubted")?);
-    let entry = LedgerEntry {
-        attempt_id: arc("attempt_id")?,
-        request_id: arc("request_id")?,
+    Ok(LedgerEntry {
+        attempt_id: text(row, "attempt_id")?,
+        request_id: text(row, "request_id")?,
         admitted_at: Timestamp::from_micros(row.get("admitted_at")?),
-        tenant: Arc::new(Tenant {
-            plan: maybe("plan")?,
-            segment: maybe("segment")?,
-            ..Tenant::unknown(TenantId::new(&tenant).unwrap_or_else(|_| TenantId::unattributed()))
-        }),
-        attribution: Arc::new(Attribution {
-            endpoint_tag: arc("endpoint_tag")?,
-            prompt_version: arc("prompt_version")?,
-            data_mode: DataMode::parse(&data_mode).unwrap_or(DataMode::Invalid),
-            environment: Environment::parse(&environment).unwrap_or(Environment::Invalid),
-            user_id: maybe("user_id")?,
-            external_request_id: maybe("external_request_id")?,
-            workflow_id: maybe("workflow_id")?,
-            extras: Vec::new(),
-            retry_count: row.get("retry_count")?,
-        }),
-        key_name: maybe("key_name")?,
-        provider: arc("provider")?,
-        dialect: arc("dialect")?,
-        path: arc("path")?,
-        model_requested: maybe("model_requested")?,
-        model_served: maybe("model_served")?,
-        model_answered: maybe("model_answered")?,
+        tenant: Arc::new(tenant(row)?),
+        attribution: Arc::new(attribution(row)?),
+        key_name: maybe(row, "key_name")?,
+        provider: text(row, "provider")?,
+        dialect: text(row, "dialect")?,
+        path: text(row, "path")?,
+        model_requested: maybe(row, "model_requested")?,
+        model_served: maybe(row, "model_served")?,
+        model_answered: maybe(row, "model_answered")?,
         stream: row.get("stream")?,
         logical: row.get("logical")?,
-        usage: Usage {
-            input: count("input_tokens")?,
-            cached_input: count("cached_input_tokens")?,
-            cache_write: count("cache_write_tokens")?,
-            cache_write_1h: count("cache_write_1h_tokens")?,
-            output: count("output_tokens")?,
-            reasoning: count("reasoning_tokens")?,
-        },
+        usage: usage(row)?,
         basis: basis.unwrap_or(Basis::Unmetered),
         price: None,
-        cost: cost.map(Money::from_nano),
+        cost: row.get::<_, Option<i64>>("cost_nano_usd")?.map(Money::from_nano),
         status: row.get("status")?,
         ending: Ending::Adjustment,
         decision: Arc::from(""),
         would: Arc::from(""),
-        policy: arc("policy")?,
+        policy: text(row, "policy")?,
         overhead_us: 0,
         first_byte_us: None,
         duration_us: 0,
         postings: Postings::new(),
         snapshot: 0,
         correction: None,
-    };
-    let doubted = if basis == Some(Basis::InDoubt) { cost.unwrap_or(0) } else { 0 };
-    Ok(Original {
-        worth: cost.map_or(corrected, |cost| Some((cost - doubted).saturating_add(corrected.unwrap_or(0)))),
-        in_doubt: doubted.saturating_add(undoubted.unwrap_or(0)),
-        corrections: count("corrections")?.unwrap_or(0),
-        entry,
+    })
+}
+
+fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
+    let id: String = row.get("tenant_id")?;
+    // A name that is none can only have been put there by another hand.
+    let id = TenantId::new(&id).unwrap_or_else(|_| TenantId::unattributed());
+    Ok(Tenant { plan: maybe(row, "plan")?, segment: maybe(row, "segment")?, ..Tenant::unknown(id) })
+}
+
+fn attribution(row: &Row<'_>) -> rusqlite::Result<Attribution> {
+    let (data_mode, environment): (String, String) = (row.get("data_mode")?, row.get("environment")?);
+    Ok(Attribution {
+        endpoint_tag: text(row, "endpoint_tag")?,
+        prompt_version: text(row, "prompt_version")?,
+        data_mode: DataMode::parse(&data_mode).unwrap_or(DataMode::Invalid),
+        environment: Environment::parse(&environment).unwrap_or(Environment::Invalid),
+        user_id: maybe(row, "user_id")?,
+        external_request_id: maybe(row, "external_request_id")?,
+        workflow_id: maybe(row, "workflow_id")?,
+        extras: Vec::new(),
+        retry_count: row.get("retry_count")?,
+    })
+}
+
+fn usage(row: &Row<'_>) -> rusqlite::Result<Usage> {
+    Ok(Usage {
+        input: count(row, "input_tokens")?,
+        cached_input: count(row, "cached_input_tokens")?,
+        cache_write: count(row, "cache_write_tokens")?,
+        cache_write_1h: count(row, "cache_write_1h_tokens")?,
+        output: count(row, "output_tokens")?,
+        reasoning: count(row, "reasoning_tokens")?,
     })
 }

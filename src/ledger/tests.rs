@@ -17,6 +17,7 @@ use crate::meter::reservation::Postings;
 use super::entry::{Ending, LedgerEntry, TransitionEntry};
 use super::*;
 
+mod books;
 mod leases;
 mod spend;
 

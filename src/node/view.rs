@@ -13,6 +13,7 @@ use crate::domain::tenant::{Tenant, TenantId};
 use crate::domain::window::rfc3339;
 use crate::gateway::Gateway;
 use crate::gateway::panics::caught_so_far;
+use crate::meter::counter::CounterName;
 use crate::policy::budget::Budget;
 use crate::policy::decision::State;
 use crate::policy::{KEY_SEPARATOR, budget_state};
@@ -24,7 +25,7 @@ pub(super) fn state(gateway: &Arc<Gateway>, token: &SecretString) -> AdminState 
     gateway.metrics.read_from(move || readings(&scraped));
     let handle = || Arc::clone(gateway);
     let (zone, all, one, put, gone) = (handle(), handle(), handle(), handle(), handle());
-    let (policy, apply, ready) = (handle(), handle(), handle());
+    let (policy, apply, ready, doubts) = (handle(), handle(), handle(), handle());
     AdminState {
         ledger: gateway.ledger.reader(),
         metrics: Arc::clone(&gateway.metrics),
@@ -44,6 +45,10 @@ pub(super) fn state(gateway: &Arc<Gateway>, token: &SecretString) -> AdminState 
         }),
         put_tenant: Box::new(move |tenant| put_tenant(&put, tenant)),
         delete_tenant: Box::new(move |id| delete_tenant(&gone, &id)),
+        settle_doubt: Box::new(move |(id, evidence)| {
+            let live = |name: &CounterName| doubts.meter.find(&name.identity, &name.key)?.present();
+            doubts.ledger.settle_doubt(&id, &evidence, &live).map_err(|error| error.to_string())
+        }),
         policy: Box::new(move || policy_view(&policy.control)),
         apply: Box::new(move |text| {
             let outcome = match text {

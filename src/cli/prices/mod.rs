@@ -2,26 +2,22 @@
 //! beside a running server.
 
 mod reconcile;
-mod text;
+mod rerate;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use crate::config::Settings;
-use crate::diagnostic;
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
 use crate::domain::price::PriceBook;
-use crate::ledger::{LedgerReader, Unpriced};
+use crate::ledger::Unpriced;
 
+use super::desk::{Desk, Place, fail};
 use super::output;
-use text::many;
+use super::text::many;
 
-/// What is read when no file is named and it is there.
-const USUAL_FILE: &str = "plimsoll.yaml";
 /// How far back models without a price are looked for.
 const LOOK_BACK: Duration = Duration::from_hours(7 * 24);
 /// The most unpriced models that are listed.
@@ -35,36 +31,12 @@ pub(super) struct Arguments {
     verb: Option<Verb>,
 }
 
-/// Where prices and rows come from.
-#[derive(Debug, Clone, Args)]
-struct Place {
-    /// The boot configuration: its `prices:` and its `ledger:`. Without one: `plimsoll.yaml`, when it is there.
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// The ledger's file, instead of the configuration's.
-    #[arg(long, value_name = "PATH", global = true)]
-    ledger: Option<PathBuf>,
-}
-
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Compare the ledger with a provider's invoice export (CSV or JSON), by model and kind of token.
     Reconcile(reconcile::Arguments),
-}
-
-/// How an answer is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
-}
-
-/// Prices and ledger, as the arguments and the configuration say.
-struct Desk {
-    prices: PriceBook,
-    ledger: PathBuf,
+    /// Price a time that is past anew; what changes is written as rows of its own. The gateway must not run.
+    Rerate(rerate::Arguments),
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -74,40 +46,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     match &arguments.verb {
         Some(Verb::Reconcile(wanted)) => reconcile::run(&desk, wanted),
+        Some(Verb::Rerate(wanted)) => rerate::run(desk, wanted),
         None => overview(&desk),
     }
-}
-
-impl Desk {
-    fn open(place: &Place) -> Result<Self, String> {
-        let usual = Path::new(USUAL_FILE);
-        let file = place.config.as_deref().or_else(|| usual.exists().then_some(usual));
-        let Some(file) = file else {
-            let ledger = place.ledger.clone().unwrap_or_else(|| PathBuf::from("plimsoll.db"));
-            return Ok(Self { prices: PriceBook::builtin(), ledger });
-        };
-        let settings = Settings::load(Some(file), &environment)
-            .map_err(|broken| diagnostic::render(&broken.diagnostics, &broken.sources))?;
-        Ok(Self { prices: settings.prices, ledger: place.ledger.clone().unwrap_or(settings.ledger) })
-    }
-
-    fn reader(&self) -> Result<LedgerReader, String> {
-        let name = self.ledger.display();
-        if !self.ledger.exists() {
-            return Err(format!("error: there is no ledger `{name}`; name it with `--ledger PATH` or `--config FILE`"));
-        }
-        LedgerReader::open(&self.ledger).map_err(|error| format!("error: the ledger `{name}` cannot be read: {error}"))
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the door hands the environment to `config`")]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-fn fail(text: &str) -> ExitCode {
-    output::note(text);
-    ExitCode::from(2)
 }
 
 fn overview(desk: &Desk) -> ExitCode {

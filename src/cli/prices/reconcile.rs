@@ -19,9 +19,10 @@ use crate::domain::price::{PriceBook, PriceRow};
 use crate::invoice::{self, Gap, Invoice, Kind, Measure, PICO_PER_NANO, Reconciliation, Sum};
 use crate::ledger::{Consumption, LedgerReader};
 
-use super::text::{amount, difference, many, percent, spoken, table};
-use super::{Desk, Form, fail, model};
+use super::model;
+use crate::cli::desk::{Desk, Form, fail};
 use crate::cli::output;
+use crate::cli::text::{amount, difference, many, percent, spoken, table};
 
 /// The most price rows that are listed.
 const MOST_LISTED: usize = 5;
