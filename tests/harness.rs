@@ -238,6 +238,12 @@ impl Exchange {
         Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
+    /// The next bytes, whenever they come.
+    pub(crate) async fn frame(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        let frame = self.body.frame().await?;
+        Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
     pub(crate) fn header(&self, name: &str) -> String {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
     }
