@@ -20,6 +20,7 @@ pub mod domain;
 pub mod telemetry;
 // Floor 1: thought. Pure and synchronous.
 pub mod directory;
+pub mod invoice;
 pub mod meter;
 pub mod policy;
 pub mod wire;

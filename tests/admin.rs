@@ -63,7 +63,7 @@ async fn busy_office() -> Office {
         .write([
             attempt("a", "globex"),
             LedgerEntry { logical: false, ..attempt("b", "globex") },
-            LedgerEntry { cost: None, price_row: None, ..attempt("c", "acme-corp") },
+            LedgerEntry { cost: None, price: None, ..attempt("c", "acme-corp") },
             LedgerEntry { attribution: demo, ..attempt("d", "globex") },
             LedgerEntry { admitted_at: Timestamp::from_seconds(1_790_000_000), ..attempt("old", "globex") },
         ])

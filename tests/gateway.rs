@@ -11,6 +11,7 @@ mod identity;
 mod limits;
 mod refusals;
 mod reload;
+mod replay;
 mod tls;
 
 use std::time::Duration;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use plimsoll::domain::attribution::Attribution;
 use plimsoll::domain::clock::Timestamp;
 use plimsoll::domain::money::Money;
+use plimsoll::domain::price::PriceBook;
 use plimsoll::domain::tenant::{Tenant, TenantId};
 use plimsoll::domain::usage::{Basis, Usage};
 use plimsoll::ledger::entry::{Ending, LedgerEntry};
 use plimsoll::ledger::{Ledger, SpendQuery};
+use plimsoll::meter::reservation::Postings;
 
 const LEDGER: &str = "PLIMSOLL_TEST_CRASH_LEDGER";
 
@@ -33,7 +35,7 @@ pub(crate) fn attempt(id: &str, tenant: &str) -> LedgerEntry {
         logical: true,
         usage: Usage { input: Some(100), output: Some(10), ..Usage::default() },
         basis: Basis::Exact,
-        price_row: Some(Arc::from("builtin@2026-11-16/gpt-4o")),
+        price: PriceBook::builtin().find("openai", "openai", "gpt-4o").cloned(),
         cost: Some(Money::from_nano(1)),
         status: 200,
         ending: Ending::Complete,
@@ -43,6 +45,9 @@ pub(crate) fn attempt(id: &str, tenant: &str) -> LedgerEntry {
         overhead_us: 400,
         first_byte_us: None,
         duration_us: 1_000,
+        postings: Postings::new(),
+        snapshot: 1,
+        correction: None,
     }
 }
 

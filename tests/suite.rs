@@ -14,10 +14,17 @@ mod gateway;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
 mod ladder;
 #[cfg(test)]
 mod ledger_crash;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod prices;
+mod process;
+#[cfg(test)]
 mod sdk;
+#[cfg(test)]
+mod simulation;

@@ -7,6 +7,7 @@ mod check;
 pub mod demo;
 mod keys;
 pub mod output;
+mod prices;
 mod serve;
 
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ enum Verb {
         #[command(subcommand)]
         verb: keys::Verb,
     },
+    /// The prices in force, models without one, and a comparison with a provider's invoice.
+    Prices(prices::Arguments),
     /// Measure the gateway's overhead against a direct call, on this machine.
     Bench(bench::Arguments),
 }
@@ -56,6 +59,7 @@ pub fn run() -> ExitCode {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Check { folder } => check::run(&folder),
         Verb::Keys { verb } => keys::run(&verb),
+        Verb::Prices(arguments) => prices::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -6,6 +6,7 @@
 mod callers;
 mod expand;
 mod providers;
+mod replay;
 mod units;
 
 use std::net::SocketAddr;
@@ -125,6 +126,7 @@ impl Boot<'_> {
         let limits = self.limits(fields.value("limits"));
         let targets = self.targets(fields.value("notify"));
         let (attribution, trusted_networks) = self.attribution(fields.value("attribution"));
+        let replay = fields.value("replay").map(|node| self.replay(node));
         fields.finish("not a key of plimsoll.yaml", self.problems);
         let (listen, admin_listen) = (listen?, admin_listen?);
         self.exposure(
@@ -139,7 +141,7 @@ impl Boot<'_> {
             "admin.listen",
             "give it `tls:` and `admin.token`",
         );
-        let data = Options { limits, providers, keys, attribution, trusted_networks };
+        let data = Options { limits, providers, keys, attribution, trusted_networks, replay };
         Some(Settings {
             listen,
             admin_listen,
@@ -380,6 +382,10 @@ impl Boot<'_> {
             if let Some(number) = number {
                 *place = u32::try_from(number).unwrap_or(u32::MAX);
             }
+        }
+        let users = fields.value("users_per_tenant");
+        if let Some(users) = users.and_then(|node| expect_integer(node, "`users_per_tenant`", self.problems)) {
+            limits.users_per_tenant = usize::try_from(users).unwrap_or(usize::MAX);
         }
         fields.finish("not a key of `limits`", self.problems);
         limits

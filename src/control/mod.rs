@@ -4,6 +4,7 @@
 //! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it began with.
 
 pub mod folder;
+mod past;
 pub mod watch;
 
 use std::collections::BTreeSet;
@@ -16,15 +17,16 @@ use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::directory::{Directory, KnownNames};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::price::PriceBook;
-use crate::domain::standing::{Amounts, Dimensions, Unit};
-use crate::domain::tenant::{Tenant, TenantId};
-use crate::domain::window::Window;
+use crate::domain::standing::Dimensions;
+use crate::domain::tenant::TenantId;
 use crate::meter::Meter;
-use crate::policy::decision::{Step, StepSet};
+use crate::meter::counter::WindowCounter;
 use crate::policy::{self, ModelFacts, Policy};
 use crate::wire::Family;
 
 use folder::Files;
+
+pub use past::{Begin, CountersOf, History, PastCounter, PastStep, Replay, Replayed, Seed, Seeded};
 
 /// Everything that a call is judged by. Never changes once it is made.
 #[derive(Debug)]
@@ -47,6 +49,20 @@ pub struct Snapshot {
     has_files: bool,
 }
 
+impl Snapshot {
+    /// The present windows of every budget that counts a call of these dimensions at `at`, but for windows that are over.
+    pub fn counters(&self, meter: &Meter, at: Timestamp, dimensions: &Dimensions<'_>) -> Vec<Arc<WindowCounter>> {
+        let policy = &self.policy;
+        let counting = (0..policy.budgets.len()).filter(|budget| policy.counts(*budget, dimensions));
+        let windows = counting.filter_map(|budget| {
+            let key = policy.counter_key(budget, dimensions)?;
+            let counter = meter.counter(&policy.budgets[budget].identity, &key);
+            Some(counter.window(at, || policy.window(budget, at)))
+        });
+        windows.filter(|counter| counter.window().contains(at)).collect()
+    }
+}
+
 /// What the last attempt to load said.
 #[derive(Debug, Clone, Default)]
 pub struct Reload {
@@ -66,38 +82,6 @@ pub struct Broken {
     /// The texts, for excerpts.
     pub sources: Vec<Source>,
 }
-
-/// A step that a counter had reached before.
-#[derive(Debug, Clone)]
-pub struct PastStep {
-    /// The budget's name.
-    pub budget: Arc<str>,
-    /// The counter's key.
-    pub key: Arc<str>,
-    /// The start of its window.
-    pub window_start: Timestamp,
-    /// The step.
-    pub step: Step,
-    /// When it was reached.
-    pub at: Timestamp,
-}
-
-/// What the ledger remembers, for counters that begin part-used. The store is not this module's business, so it comes as
-/// two functions.
-pub struct History {
-    /// Calls back for every row since a moment: when it was admitted, its dimensions, its amounts.
-    pub replay: Box<Replayed>,
-    /// The steps reached in windows that began since a moment.
-    pub steps: Box<dyn Fn(Timestamp) -> Result<Vec<PastStep>, String> + Send + Sync>,
-    /// The tenants that the admin API holds.
-    pub tenants: Box<dyn Fn() -> Result<Vec<Tenant>, String> + Send + Sync>,
-}
-
-/// Replays rows since a moment into a taker.
-pub type Replayed = dyn Fn(Timestamp, &mut Replay<'_>) -> Result<(), String> + Send + Sync;
-
-/// Takes one row of the past.
-pub type Replay<'a> = dyn FnMut(Timestamp, &Dimensions<'_>, Amounts) + 'a;
 
 /// What control needs to begin.
 pub struct Surroundings {
@@ -130,14 +114,10 @@ impl Control {
         let files = Files::read(&around.folder)
             .map_err(|diagnostic| Broken { diagnostics: vec![*diagnostic], sources: Vec::new() })?;
         let (snapshot, warnings) = build(&around, &files, 1)?;
-        seed(&around, &snapshot, None).map_err(|error| forgotten(&error))?;
+        let snapshot = Arc::new(snapshot);
+        past::take_up(&around, &snapshot, None).map_err(|error| forgotten(&error))?;
         let last = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
-        Ok(Self {
-            current: ArcSwap::from_pointee(snapshot),
-            around,
-            last: Mutex::new(last),
-            seen: Mutex::new(files.digest),
-        })
+        Ok(Self { current: ArcSwap::new(snapshot), around, last: Mutex::new(last), seen: Mutex::new(files.digest) })
     }
 
     /// The snapshot in force. Take it once per call.
@@ -224,11 +204,10 @@ impl Control {
         let before = self.load();
         let (snapshot, warnings) =
             build(&self.around, files, before.number + 1).map_err(|broken| self.rejected(broken))?;
-        seed(&self.around, &snapshot, Some(&before)).map_err(|error| self.rejected(forgotten(&error)))?;
         let snapshot = Arc::new(snapshot);
+        past::take_up(&self.around, &snapshot, Some(&before)).map_err(|error| self.rejected(forgotten(&error)))?;
         self.current.store(Arc::clone(&snapshot));
-        let budgets = &snapshot.policy.budgets;
-        self.around.meter.retain(|identity| budgets.iter().any(|budget| &*budget.identity == identity));
+        past::let_go(&self.around, &snapshot, &before);
         let reload = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = reload;
         Ok(snapshot)
@@ -309,48 +288,4 @@ pub fn price_table(prices: &PriceBook) -> String {
 fn forgotten(error: &str) -> Broken {
     let fault = Diagnostic::error("E003", format!("the ledger cannot say what was spent so far: {error}"));
     Broken { diagnostics: vec![fault.help("the running policy stays; mend the ledger first")], sources: Vec::new() }
-}
-
-/// Gives the counters of new budgets what the ledger already holds for them, and forgets those of budgets that are gone.
-fn seed(around: &Surroundings, snapshot: &Snapshot, before: Option<&Snapshot>) -> Result<(), String> {
-    let policy = &snapshot.policy;
-    let known = |identity: &str| {
-        before.is_some_and(|before| before.policy.budgets.iter().any(|budget| &*budget.identity == identity))
-    };
-    let new: Vec<(usize, Window)> = (0..policy.budgets.len())
-        .filter(|at| !known(&policy.budgets[*at].identity))
-        .map(|at| (at, policy.window(at, snapshot.loaded_at)))
-        .collect();
-    // What a budget of the same identity left behind when it was deleted must not be counted on top.
-    let is_new = |identity: &str| new.iter().any(|(at, _)| &*policy.budgets[*at].identity == identity);
-    around.meter.retain(|identity| !is_new(identity));
-    let Some(since) = new.iter().map(|(_, window)| window.start).min() else { return Ok(()) };
-    let counter = |at: usize, key: &str, window: Window| {
-        around.meter.counter(&policy.budgets[at].identity, key).window(snapshot.loaded_at, || window)
-    };
-    (around.history.replay)(since, &mut |admitted, dimensions, amounts| {
-        for (at, window) in &new {
-            if window.contains(admitted)
-                && policy.counts(*at, dimensions)
-                && let Some(key) = policy.counter_key(*at, dimensions)
-            {
-                let counter = counter(*at, &key, *window);
-                for unit in Unit::ALL {
-                    counter.cell(unit).post(amounts[unit.index()]);
-                }
-            }
-        }
-    })?;
-    for past in (around.history.steps)(since)? {
-        let found = new
-            .iter()
-            .find(|(at, window)| policy.budgets[*at].name == past.budget && window.start == past.window_start);
-        let Some((at, window)) = found else { continue };
-        let counter = counter(*at, &past.key, *window);
-        counter.announce(StepSet::default().with(past.step).0);
-        if past.step == Step::Decide {
-            counter.open_decision(past.at);
-        }
-    }
-    Ok(())
 }

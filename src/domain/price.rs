@@ -20,7 +20,7 @@ pub use book::PriceBook;
 const PICO_PER_NANO: u128 = 1_000;
 
 /// What each kind of token costs, in pico-dollars per token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rates {
     /// Input that was neither read from nor written to a cache.
     pub input: u64,
@@ -35,7 +35,7 @@ pub struct Rates {
 }
 
 /// What a request costs whose input is longer than a limit: all of its tokens, not only those beyond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LongContext {
     /// The longest input, in tokens, that still has the ordinary price.
     pub above: u64,
@@ -44,7 +44,7 @@ pub struct LongContext {
 }
 
 /// The price of one model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PriceRow {
     /// Where the price comes from, for the ledger: `builtin@2026-11-16/gpt-4o`.
     pub id: Arc<str>,
@@ -73,22 +73,17 @@ pub struct PriceRow {
 }
 
 impl PriceRow {
-    /// What `usage` costs, rounded up once. Parts that contradict the whole are cut down to it, dearest part first, so that
-    /// no kind of token is ever counted below zero. `None` only when the sum does not fit [`Money`].
+    /// What `usage` costs, rounded up once; its kinds of token are those of [`Usage::parts`]. `None` only when the sum does
+    /// not fit [`Money`].
     pub fn cost(&self, usage: &Usage) -> Option<Money> {
-        let part = |tokens: Option<u64>| tokens.unwrap_or(0);
-        // Parts without a whole: the whole is at least their sum.
-        let input = usage.input.unwrap_or_else(|| part(usage.cached_input).saturating_add(part(usage.cache_write)));
-        let written = part(usage.cache_write).min(input);
-        let written_1h = part(usage.cache_write_1h).min(written);
-        let cached = part(usage.cached_input).min(input - written);
-        let rates = self.rates(input);
+        let parts = usage.parts();
+        let rates = self.rates(parts.all_input);
         sum(&[
-            (written_1h, rates.cache_write_1h),
-            (written - written_1h, rates.cache_write),
-            (cached, rates.cached_input),
-            (input - written - cached, rates.input),
-            (part(usage.output), rates.output),
+            (parts.cache_write_1h, rates.cache_write_1h),
+            (parts.cache_write, rates.cache_write),
+            (parts.cached_input, rates.cached_input),
+            (parts.input, rates.input),
+            (parts.output, rates.output),
         ])
     }
 

@@ -38,8 +38,9 @@ pub type Amounts = [i64; 3];
 pub struct Counted {
     /// The budget's index in the policy.
     pub budget: usize,
-    /// The limit in force, in the budget's unit.
-    pub limit: i64,
+    /// The limit in force, in the budget's unit. `None` when it does not resolve (no plan, no revenue): then the call is
+    /// counted, so that nothing is missing when the limit comes, and judged by nothing.
+    pub limit: Option<i64>,
 }
 
 /// The budgets that count a call.

@@ -10,12 +10,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use dashmap::DashMap;
 
 use crate::control::Snapshot;
+use crate::domain::clock::Timestamp;
 use crate::domain::standing::Dimensions;
 use crate::domain::tenant::{Tenant, TenantId};
 use crate::meter::Meter;
 use crate::meter::counter::Counter;
 use crate::policy::budget::{Budget, Dimension};
 use crate::telemetry::{Metrics, Traffic};
+
+use super::users::Users;
 
 /// Tenants that one core remembers; beyond that it forgets all and resolves anew.
 const REMEMBERED: usize = 100_000;
@@ -27,21 +30,31 @@ fn is_tenants_at_most(budget: &Budget) -> bool {
     matches!(budget.per.as_slice(), [] | [Dimension::TenantId])
 }
 
-/// A tenant's calls in flight, shared by all cores.
-pub(super) type InFlight = DashMap<TenantId, Arc<Flights>>;
+/// What all cores share of each tenant.
+pub(super) type Presences = DashMap<TenantId, Arc<Presence>>;
 
-/// How many calls of one tenant are in flight.
+/// One tenant's calls in flight, and the users it named today.
 #[derive(Debug, Default)]
-pub struct Flights {
-    calls: AtomicU32,
-    /// Those whose client has gone and whose answer is read on.
+pub struct Presence {
+    in_flight: AtomicU32,
+    /// Answers whose client has gone and that are read on.
     drains: AtomicU32,
+    users: Users,
+}
+
+impl Presence {
+    /// Whether it must be kept though no core and no call refers to it: to forget today's users would give room for more.
+    pub fn remembers_users(&self, now: Timestamp) -> bool {
+        self.users.any(now)
+    }
 }
 
 /// A tenant under one policy revision, on one core.
 pub(super) struct Account {
     pub(super) tenant: Arc<Tenant>,
-    in_flight: Arc<Flights>,
+    presence: Arc<Presence>,
+    /// Whether a budget of the policy has a counter per user.
+    counts_users: bool,
     direct: Vec<OnceCell<Arc<Counter>>>,
     keyed: RefCell<HashMap<(usize, String), Arc<Counter>>>,
     traffic: RefCell<Vec<(Arc<str>, Arc<Traffic>)>>,
@@ -56,7 +69,7 @@ pub(super) struct Accounts {
 
 impl Accounts {
     /// The account of `tenant` under `snapshot`.
-    pub(super) fn account(&mut self, tenant: &TenantId, snapshot: &Snapshot, in_flight: &InFlight) -> Rc<Account> {
+    pub(super) fn account(&mut self, tenant: &TenantId, snapshot: &Snapshot, presences: &Presences) -> Rc<Account> {
         if self.revision != snapshot.number || self.by_tenant.len() > REMEMBERED {
             self.by_tenant.clear();
             self.revision = snapshot.number;
@@ -66,7 +79,8 @@ impl Accounts {
         }
         let account = Rc::new(Account {
             tenant: facts(tenant, snapshot),
-            in_flight: Arc::clone(&in_flight.entry(tenant.clone()).or_default()),
+            presence: Arc::clone(&presences.entry(tenant.clone()).or_default()),
+            counts_users: snapshot.policy.budgets.iter().any(|budget| budget.per.contains(&Dimension::UserId)),
             direct: (0..snapshot.policy.budgets.len()).map(|_| OnceCell::new()).collect(),
             keyed: RefCell::default(),
             traffic: RefCell::default(),
@@ -125,32 +139,38 @@ impl Account {
 
     /// Takes one of the tenant's places for calls in flight.
     pub(super) fn enter(&self, limit: u32) -> Option<Place> {
-        let taken = self.in_flight.calls.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(&self.in_flight));
+        let taken = self.presence.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(&self.presence));
         (taken < limit).then_some(place)
     }
 
     /// Takes one of the tenant's places for answers that are read on without their client.
     pub(super) fn read_on(&self, limit: u32) -> Option<DrainPlace> {
-        let taken = self.in_flight.drains.fetch_add(1, Ordering::Relaxed);
-        let place = DrainPlace(Arc::clone(&self.in_flight));
+        let taken = self.presence.drains.fetch_add(1, Ordering::Relaxed);
+        let place = DrainPlace(Arc::clone(&self.presence));
         (taken < limit).then_some(place)
+    }
+
+    /// Whether a call may be counted under this user's name: when a budget counts users, a tenant names so many a day at
+    /// most, or its inventions would fill the memory.
+    pub(super) fn takes(&self, user: &str, now: Timestamp, limit: usize) -> bool {
+        !self.counts_users || self.presence.users.admit(user, now, limit)
     }
 }
 
 /// A tenant's place among its calls in flight; given back on drop.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Flights>);
+pub(super) struct Place(Arc<Presence>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A tenant's place among its answers that are read on; given back on drop.
 #[derive(Debug)]
-pub(super) struct DrainPlace(Arc<Flights>);
+pub(super) struct DrainPlace(Arc<Presence>);
 
 impl Drop for DrainPlace {
     fn drop(&mut self) {

@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 use crate::domain::money::Money;
 use crate::domain::price::PriceRow;
 use crate::domain::standing::{Standing, Standings, Unit};
+use crate::ledger::{Ledger, Wanted};
 use crate::meter::Meter;
-use crate::meter::cell::Refused as Misfit;
 use crate::meter::counter::WindowCounter;
-use crate::meter::reservation::{self, Ask, Reservation};
+use crate::meter::reservation::{self, Ask, Misfit, Reservation};
 use crate::policy::budget::Budget;
 use crate::policy::decision::{Actions, Block, Decision};
 use crate::policy::evaluate;
@@ -46,11 +46,27 @@ pub(super) struct Admission {
     pub(super) clamped: bool,
 }
 
+impl Admission {
+    /// Asks for more of a lease that runs low, before a call has to wait for it.
+    pub(super) fn ask_ahead(&self, call: &Call, ledger: &Ledger) {
+        for (standing, window) in self.counted.standings.iter().zip(&self.counted.windows) {
+            let unit = call.snapshot.policy.budgets[standing.budget].unit;
+            let ceiling = self.decision.ceilings.iter().find(|ceiling| ceiling.budget == standing.budget);
+            let Some(ceiling) = ceiling.filter(|_| window.lease(unit).wants_more()) else { continue };
+            let need = self.reservation.held(unit).max(1);
+            ledger.lease_ahead(Wanted { counter: Arc::clone(window), unit, need, ceiling: ceiling.at });
+        }
+    }
+}
+
 /// The counters of a call, and where they stood.
 #[derive(Default)]
 pub(super) struct Counting {
     pub(super) standings: Standings,
+    /// The windows of `standings`, in their order.
     pub(super) windows: SmallVec<[Arc<WindowCounter>; 8]>,
+    /// Windows of budgets that have no limit for this tenant and count nevertheless.
+    unlimited: SmallVec<[Arc<WindowCounter>; 2]>,
 }
 
 /// Reads every counter that counts the call.
@@ -61,9 +77,13 @@ pub(super) fn count(call: &Call, peek: &Peek<'_>, meter: &Meter) -> Counting {
     for counted in policy.counted(&call.facts(peek)) {
         let Some(counter) = call.account.counter(counted.budget, &dimensions, &call.snapshot, meter) else { continue };
         let window = counter.window(call.now, || policy.window(counted.budget, call.now));
+        let Some(limit) = counted.limit else {
+            counting.unlimited.push(window);
+            continue;
+        };
         counting.standings.push(Standing {
             budget: counted.budget,
-            limit: counted.limit,
+            limit,
             used: window.cell(policy.budgets[counted.budget].unit).used(),
             window: window.window(),
             decide_opened: window.decide_opened(),
@@ -74,7 +94,7 @@ pub(super) fn count(call: &Call, peek: &Peek<'_>, meter: &Meter) -> Counting {
 }
 
 /// Decides a call and reserves what it may cost.
-pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<Admission, Box<(Refused, Decision)>> {
+pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<Admission, Turned> {
     let counting = count(call, peek, &gateway.meter);
     announce::crossed(gateway, call, &counting);
     let mut decision = evaluate(&call.snapshot.policy, &call.facts(peek), &counting.standings);
@@ -86,7 +106,7 @@ pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<A
         (decision.actions.cap, decision.actions.cap_kept_thinking) = (None, false);
     }
     if let Some(block) = &decision.actions.block {
-        return Err(Box::new((blocked(call, block, &decision, false), decision)));
+        return Err(Turned::Away(Box::new((blocked(call, block, &decision, false), decision))));
     }
     match reserve(call, peek, &mut decision, &counting) {
         Ok(held) => Ok(Admission {
@@ -98,7 +118,8 @@ pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<A
             decision,
             counted: counting,
         }),
-        Err(refused) => Err(Box::new((refused, decision))),
+        Err(Unheld::Lease(wanted)) => Err(Turned::Lease(wanted)),
+        Err(Unheld::Refused(refused)) => Err(Turned::Away(Box::new((refused, decision)))),
     }
 }
 
@@ -118,24 +139,24 @@ struct Held {
     clamp: Option<u64>,
 }
 
-fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Counting) -> Result<Held, Refused> {
+fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Counting) -> Result<Held, Unheld> {
     let model = decision.actions.route.as_ref().or(call.model.as_ref());
     let price = model.and_then(|model| {
         call.snapshot.prices.find(&call.provider.name, call.provider.family.as_str(), model).cloned()
     });
     let defaults = &call.snapshot.policy.defaults;
     if price.is_none() && call.bills() && defaults.on_unpriced_model == OnUnpricedModel::Reject {
-        return Err(Refused::unpriced(call));
+        return Err(Refused::unpriced(call).into());
     }
     if decision.ceilings.is_empty() || !can_cost(call.operation) {
-        let asks: SmallVec<[Ask<'_>; 8]> = counting.windows.iter().map(Ask::count).collect();
+        let asks: SmallVec<[Ask<'_>; 8]> = counting.windows.iter().chain(&counting.unlimited).map(Ask::count).collect();
         let reservation = reservation::reserve(&asks).map_err(|_| Refused::internal())?;
         return Ok(Held { reservation, price, clamp: None });
     }
     if matches!(call.operation, Operation::Unmetered) || peek.deferred {
-        return Err(Refused::unmetered(call));
+        return Err(Refused::unmetered(call).into());
     }
-    let Some(row) = &price else { return Err(Refused::unpriced(call)) };
+    let Some(row) = &price else { return Err(Refused::unpriced(call).into()) };
     let hold = Hold { call, peek, price: row, actions: &decision.actions };
     let wanted = hold.output_cap();
     let unbounded = wanted.is_none();
@@ -147,8 +168,9 @@ fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Cou
             let clamp = unbounded.then_some(UNKNOWN_OUTPUT);
             return Ok(Held { reservation, price, clamp });
         }
+        Some(Err(NoHold::Lease(wanted))) => return Err(Unheld::Lease(wanted)),
         _ if defaults.on_no_fit == OnNoFit::Reject => {
-            hold.refusal(wanted.unwrap_or(SMALLEST_CLAMP), decision, counting)
+            hold.refusal(wanted.unwrap_or(SMALLEST_CLAMP), decision, counting)?
         }
         _ => match hold.clamp(wanted, decision, counting) {
             Ok((reservation, clamp)) => {
@@ -156,7 +178,7 @@ fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Cou
                 decision.actions.budget = decision.actions.budget.or(first);
                 return Ok(Held { reservation, price, clamp: Some(clamp) });
             }
-            Err(refused) => refused,
+            Err(unheld) => unheld?,
         },
     };
     let (refused, block) = refused;
@@ -164,7 +186,7 @@ fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Cou
         decision.actions.budget = Some(block.budget);
         decision.actions.block = Some(block);
     }
-    Err(refused)
+    Err(refused.into())
 }
 
 fn has_output(operation: Operation) -> bool {
@@ -180,6 +202,9 @@ pub(super) fn can_cost(operation: Operation) -> bool {
     }
 }
 
+/// A refusal for want of money, and the block that it is when nothing that comes back would help.
+type Blocked = (Refused, Option<Block>);
+
 /// The arithmetic of one call's hold.
 struct Hold<'a> {
     call: &'a Call,
@@ -188,7 +213,35 @@ struct Hold<'a> {
     actions: &'a Actions,
 }
 
-type Taken = Result<Reservation, (usize, Misfit)>;
+type Taken = Result<Reservation, NoHold>;
+
+/// Why nothing is held.
+enum NoHold {
+    /// It does not fit into this budget.
+    Misfit(usize, Misfit),
+    /// It fits, once the store has leased this.
+    Lease(Wanted),
+}
+
+/// Why a call does not go, or not yet.
+pub(super) enum Turned {
+    /// It is refused, by this decision.
+    Away(Box<(Refused, Decision)>),
+    /// It has to be judged again when this is leased.
+    Lease(Wanted),
+}
+
+/// The same before the decision is added.
+enum Unheld {
+    Refused(Refused),
+    Lease(Wanted),
+}
+
+impl From<Refused> for Unheld {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
 
 impl Hold<'_> {
     /// The output tokens per choice that the request as decided may produce. `None`: nothing bounds them.
@@ -232,7 +285,21 @@ impl Hold<'_> {
                 }
             });
         }
-        reservation::reserve(&asks).map_err(|refused| (counting.standings[refused.ask].budget, refused.why))
+        // They come last: an ask that holds nothing is never refused.
+        asks.extend(counting.unlimited.iter().map(Ask::count));
+        reservation::reserve(&asks).map_err(|refused| self.misfit(refused, decision, counting))
+    }
+
+    fn misfit(&self, refused: reservation::Refusal, decision: &Decision, counting: &Counting) -> NoHold {
+        let budget = counting.standings[refused.ask].budget;
+        let Misfit::Unleased { missing } = refused.why else { return NoHold::Misfit(budget, refused.why) };
+        let ceiling = decision.ceilings.iter().find(|ceiling| ceiling.budget == budget);
+        NoHold::Lease(Wanted {
+            counter: Arc::clone(&counting.windows[refused.ask]),
+            unit: self.call.snapshot.policy.budgets[budget].unit,
+            need: missing,
+            ceiling: ceiling.map_or(i64::MAX, |ceiling| ceiling.at),
+        })
     }
 
     /// Writes an output cap of what still fits, above what the request thinks with.
@@ -241,7 +308,7 @@ impl Hold<'_> {
         wanted: Option<u64>,
         decision: &Decision,
         counting: &Counting,
-    ) -> Result<(Reservation, u64), (Refused, Option<Block>)> {
+    ) -> Result<(Reservation, u64), Result<Blocked, Unheld>> {
         let wanted = wanted.unwrap_or(UNKNOWN_OUTPUT);
         let thinking = self.peek.thinking_budget.map_or(0, |budget| budget.saturating_add(1));
         let least = SMALLEST_CLAMP.min(self.peek.cap.unwrap_or(u64::MAX)).min(wanted).max(thinking);
@@ -250,8 +317,10 @@ impl Hold<'_> {
             if fitting < least {
                 break;
             }
-            if let Ok(reservation) = self.take(fitting, decision, counting) {
-                return Ok((reservation, fitting));
+            match self.take(fitting, decision, counting) {
+                Ok(reservation) => return Ok((reservation, fitting)),
+                Err(NoHold::Lease(wanted)) => return Err(Err(Unheld::Lease(wanted))),
+                Err(NoHold::Misfit(..)) => {}
             }
         }
         Err(self.refusal(least, decision, counting))
@@ -288,13 +357,14 @@ impl Hold<'_> {
     }
 
     /// The refusal of a call whose hold does not fit (ruling 4): retryable when only the holds of others are in the way.
-    fn refusal(&self, cap: u64, decision: &Decision, counting: &Counting) -> (Refused, Option<Block>) {
+    fn refusal(&self, cap: u64, decision: &Decision, counting: &Counting) -> Result<Blocked, Unheld> {
         let budget = match self.take(cap, decision, counting) {
-            Ok(_) | Err((_, Misfit::Held)) => return (Refused::reserved(self.call, decision), None),
-            Err((budget, Misfit::Full)) => budget,
+            Err(NoHold::Misfit(budget, Misfit::Full)) => budget,
+            Err(NoHold::Lease(wanted)) => return Err(Unheld::Lease(wanted)),
+            Ok(_) | Err(NoHold::Misfit(..)) => return Ok((Refused::reserved(self.call, decision), None)),
         };
         let block = self.block(budget, counting);
-        (blocked(self.call, &block, decision, true), Some(block))
+        Ok((blocked(self.call, &block, decision, true), Some(block)))
     }
 
     /// The block that the budget's own ladder speaks of.

@@ -30,13 +30,13 @@ pub(super) struct Bill {
     pub(super) usage: Usage,
     pub(super) basis: Basis,
     pub(super) cost: Option<Money>,
-    pub(super) price_row: Option<Arc<str>>,
+    pub(super) price: Option<Arc<PriceRow>>,
 }
 
 impl Bill {
     /// Nothing was used.
     pub(super) fn free(basis: Basis) -> Self {
-        Self { usage: Usage::default(), basis, cost: Some(Money::ZERO), price_row: None }
+        Self { usage: Usage::default(), basis, cost: Some(Money::ZERO), price: None }
     }
 }
 
@@ -68,7 +68,7 @@ impl Attempt {
         } else {
             (self.at_least(stated, heard), Basis::Partial)
         };
-        priced(usage, basis, price.as_deref())
+        priced(usage, basis, price)
     }
 
     /// Whether an answer of this status may cost money although it says nothing. No answer at all may.
@@ -137,7 +137,7 @@ impl Attempt {
         let usage = Usage { output: Some(output), ..bill.usage };
         // What is more than was heard is ours, not the provider's.
         let basis = if usage == bill.usage { bill.basis } else { Basis::Estimated };
-        let charged = priced(usage, basis, self.price_of(reading).as_deref());
+        let charged = priced(usage, basis, self.price_of(reading));
         if !is_held {
             return charged;
         }
@@ -175,11 +175,6 @@ fn beyond(stated: Option<u64>, most: Option<u64>) -> bool {
 }
 
 /// A usage at its price.
-fn priced(usage: Usage, basis: Basis, price: Option<&PriceRow>) -> Bill {
-    Bill {
-        usage,
-        basis,
-        cost: price.and_then(|price| price.cost(&usage)),
-        price_row: price.map(|price| Arc::clone(&price.id)),
-    }
+fn priced(usage: Usage, basis: Basis, price: Option<Arc<PriceRow>>) -> Bill {
+    Bill { usage, basis, cost: price.as_ref().and_then(|price| price.cost(&usage)), price }
 }

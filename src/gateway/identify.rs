@@ -36,6 +36,15 @@ pub(super) struct Caller {
     pub(super) invalid: SmallVec<[&'static str; 1]>,
 }
 
+impl Caller {
+    /// The user's id is one too many: the call is counted and written down without it.
+    pub(super) fn drop_user(&mut self) {
+        self.attribution.user_id = Some(Arc::from(INVALID));
+        self.warnings.push("user-id is dropped: the tenant has named too many users today".to_owned());
+        self.invalid.push("user-id");
+    }
+}
+
 /// Why a caller is turned away.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stranger {

@@ -39,6 +39,7 @@ mod parts;
 mod pool;
 mod quota;
 mod refuse;
+mod replay;
 mod reply;
 mod retries;
 mod rewrite;
@@ -47,12 +48,14 @@ mod serve;
 mod settle;
 mod tap;
 pub mod upstream;
+mod users;
 mod verdict;
 
-use account::{Accounts, InFlight};
+use account::{Accounts, Presences};
 use identify::AttributionRules;
 use keys::KeyRing;
 use pool::{Link, Pool};
+pub use replay::{ReplayRules, Replays};
 pub use retries::Retries;
 use upstream::Provider;
 
@@ -79,6 +82,8 @@ pub struct Limits {
     pub drains_per_tenant: u32,
     /// Calls of one tenant in flight at once.
     pub streams_per_tenant: u32,
+    /// User ids that one tenant may name on one day, where a budget counts users.
+    pub users_per_tenant: usize,
     /// Client connections at once, over all cores.
     pub connections: usize,
     /// How long calls in flight may take after the word to stop.
@@ -98,6 +103,7 @@ impl Default for Limits {
             drain_bytes: 256 * 1024 * 1024,
             drains_per_tenant: 100,
             streams_per_tenant: 1_000,
+            users_per_tenant: 100_000,
             connections: 20_000,
             grace: Duration::from_secs(30),
         }
@@ -138,6 +144,8 @@ pub struct Options {
     pub attribution: AttributionRules,
     /// Networks that may name tenants when there are no keys.
     pub trusted_networks: Vec<TrustedNetwork>,
+    /// Whether and how finished answers are given again.
+    pub replay: Option<ReplayRules>,
 }
 
 /// What all cores share.
@@ -160,10 +168,12 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// TLS towards providers.
     pub tls: TlsConnector,
-    /// Calls in flight by tenant.
-    pub in_flight: InFlight,
+    /// Calls in flight and today's users by tenant.
+    pub presences: Presences,
     /// Which attempts belong together.
     pub retries: Retries,
+    /// Answers that may be given again; `None`: none ever.
+    pub replays: Option<Replays>,
 }
 
 /// One core's share of the gateway.

@@ -22,6 +22,9 @@ use super::tap::Answer;
 /// Retry-After is never above this: SDKs sleep for the whole value.
 pub(super) const LONGEST_WAIT_S: u64 = 60;
 
+/// Where applications name their requests.
+const NAME: &str = "plimsoll-external-request-id";
+
 /// A refusal, before it is put into a dialect's shape.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Refused {
@@ -142,6 +145,24 @@ impl Refused {
         let message =
             format!("model `{model}` has no price, and this call counts in a hard budget; add it to the price table");
         Self { param: Some("model".to_owned()), ..Self::new(400, "unpriced_model", message) }
+    }
+
+    /// The same call is running under the same name; one of them is enough.
+    pub(super) fn in_flight(name: &str) -> Self {
+        let message = format!("the call named `{name}` is still running; try again to get its answer");
+        Self {
+            retryable: true,
+            wait_s: Some(1),
+            param: Some(NAME.to_owned()),
+            ..Self::new(409, "request_in_flight", message)
+        }
+    }
+
+    /// Another call has this name.
+    pub(super) fn name_reused(name: &str) -> Self {
+        let message =
+            format!("`{name}` names a call with another method, path or body; send this one under a name of its own");
+        Self { param: Some(NAME.to_owned()), ..Self::new(422, "external_request_id_reused", message) }
     }
 
     pub(super) fn unmetered(call: &Call) -> Self {

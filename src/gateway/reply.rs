@@ -14,7 +14,7 @@ use super::call::Call;
 
 /// The names that browsers may read.
 const EXPOSED: &str = "plimsoll-request-id, plimsoll-policy, plimsoll-decision, plimsoll-would, \
-    plimsoll-model-requested, plimsoll-model-served, plimsoll-budget, plimsoll-warning, server-timing, retry-after";
+    plimsoll-model-requested, plimsoll-model-served, plimsoll-budget, plimsoll-warning, plimsoll-replayed, server-timing, retry-after";
 
 /// What was done about the rate and the cap, beside the policy's own words.
 #[derive(Debug, Clone, Copy, Default)]

@@ -107,7 +107,7 @@ impl Worker {
     async fn call(self: &Rc<Self>, inbound: Inbound) -> Result<Response<Answer>, Refused> {
         let options = &self.gateway.options;
         let line = inbound.line(self.trusts(inbound.peer));
-        let caller =
+        let mut caller =
             identify(&options.keys, &options.attribution, &inbound.head.headers, &line).map_err(Refused::stranger)?;
         let snapshot = self.gateway.control.load();
         if [UNATTRIBUTED, INVALID].contains(&caller.tenant.as_str())
@@ -115,10 +115,15 @@ impl Worker {
         {
             return Err(Refused::missing_tenant());
         }
-        let account = self.accounts.borrow_mut().account(&caller.tenant, &snapshot, &self.gateway.in_flight);
+        let account = self.accounts.borrow_mut().account(&caller.tenant, &snapshot, &self.gateway.presences);
         let place = account.enter(options.limits.streams_per_tenant).ok_or_else(Refused::too_many_streams)?;
         let Inbound { head, body, addressed, arrived, id, .. } = inbound;
         let body = intake::read(body, &head.headers, options.limits.body).await.map_err(|bad| Refused::body(&bad))?;
+        let now = self.gateway.clock.now();
+        let taken = |user: &Arc<str>| account.takes(user, now, options.limits.users_per_tenant);
+        if !caller.attribution.user_id.as_ref().is_none_or(taken) {
+            caller.drop_user();
+        }
         let Caller { attribution, key_name, warnings, invalid, .. } = caller;
         for dimension in invalid {
             self.gateway.metrics.attribution_invalid(dimension);
@@ -126,9 +131,6 @@ impl Worker {
         let target = Target { method: &head.method, path: &addressed.path, query: head.uri.query() };
         let operation = operation(addressed.provider.family, &target);
         let peek = peek(operation, &target, &head.headers, &body)?;
-        if peek.model.as_ref().is_some_and(|model| model.len() > LONGEST_MODEL) {
-            return Err(Refused::long_model());
-        }
         let call = Call {
             id,
             snapshot,
@@ -141,13 +143,17 @@ impl Worker {
             retries: head.headers.get("x-stainless-retry-count").map(|_| attribution.retry_count),
             attribution: Arc::<Attribution>::new(attribution),
             arrived,
-            now: self.gateway.clock.now(),
+            now,
             _place: place,
         };
         let mut marks = HeaderMap::new();
         reply::identify(&mut marks, &call);
         reply::warn(&mut marks, &warnings, None);
-        let mut response = match self.judge(&call, &peek, &body) {
+        let claim = self.claim(&call, &target, &body)?;
+        if let Some(again) = claim.again(self, &call, &marks) {
+            return Ok(again);
+        }
+        let mut response = match self.judge(&call, &peek, &body).await {
             Err(refusal) => self.refuse(&call, &body, *refusal, &head.headers),
             Ok(verdict) => {
                 reply::warn(&mut marks, &warnings, verdict.warning);
@@ -156,7 +162,7 @@ impl Worker {
             }
         };
         response.headers_mut().extend(marks);
-        Ok(response)
+        Ok(claim.keep(response))
     }
 
     /// Sends an admitted call and answers with what came back.
@@ -213,7 +219,11 @@ fn peek<'a>(
     if let Some(encoding) = headers.get(http::header::CONTENT_ENCODING).filter(|value| *value != "identity") {
         return Err(Refused::encoded_body(&String::from_utf8_lossy(encoding.as_bytes())));
     }
-    dialect.peek(target, body).map_err(|malformed| Refused::malformed(&malformed))
+    let peek = dialect.peek(target, body).map_err(|malformed| Refused::malformed(&malformed))?;
+    if peek.model.as_ref().is_some_and(|model| model.len() > LONGEST_MODEL) {
+        return Err(Refused::long_model());
+    }
+    Ok(peek)
 }
 
 /// The error shape for a path before its provider is known.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::domain::money::Money;
 use crate::domain::price::PriceRow;
-use crate::domain::standing::{Amounts, Unit};
+use crate::domain::standing::Amounts;
 use crate::domain::usage::Basis;
-use crate::ledger::entry::{Ending, LedgerEntry};
+use crate::ledger::entry::{Ending, LedgerEntry, tokens};
 use crate::ledger::{Permit, QUEUE_SLOTS};
-use crate::meter::reservation::Reservation;
+use crate::meter::reservation::{Postings, Reservation, count_also};
 use crate::wire::tap::Answer as Reading;
 
 use crate::telemetry::Finished;
@@ -96,21 +96,18 @@ impl Attempt {
         let Some(reservation) = self.reservation.take() else { return };
         let bill = self.bill(reading, seen_output);
         let bill = self.in_doubt(bill, reading, &reservation, ending);
-        let mut amounts: Amounts = [0; 3];
-        amounts[Unit::Money.index()] = bill.cost.map_or(0, Money::nano);
-        amounts[Unit::Tokens.index()] = i64::try_from(bill.usage.total()).unwrap_or(i64::MAX);
-        if bill.basis == Basis::InDoubt {
-            reservation.doubt(amounts);
-        } else {
-            reservation.settle(amounts);
-        }
+        let amounts = [bill.cost.map_or(0, Money::nano), tokens(&bill.usage), i64::from(self.logical)];
+        let in_doubt = bill.basis == Basis::InDoubt;
+        let mut postings = if in_doubt { reservation.doubt(amounts) } else { reservation.settle(amounts) };
         let (gateway, call) = (&self.worker.gateway, &self.call);
         measure(gateway, call, self.status, &bill);
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
-        catch_up(gateway, call, amounts, self.logical, &self.counted);
+        let snapshot = catch_up(gateway, call, amounts, in_doubt, &mut postings);
         announce::crossed(gateway, call, &self.counted);
-        let Some(permit) = self.permit.take() else { return gateway.ledger.note_lost() };
-        permit.send(LedgerEntry {
+        // When the clock jumped back over the start of a window, the newer one counts the call, and the row says so.
+        let starts = postings.iter().map(|posting| posting.counter.window().start);
+        let entry = LedgerEntry {
+            admitted_at: starts.fold(call.now, Ord::max),
             model_served: self.model_served.clone(),
             model_answered: reading.and_then(|reading| reading.model.as_deref()).map(Arc::from),
             stream: self.stream,
@@ -121,8 +118,14 @@ impl Attempt {
             would: Arc::from(self.fields.would.as_str()),
             overhead_us: u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX),
             first_byte_us: self.first_byte.map(|wait| u32::try_from(wait.as_micros()).unwrap_or(u32::MAX)),
+            postings,
+            snapshot,
             ..entry(call, bill)
-        });
+        };
+        match self.permit.take() {
+            Some(permit) => permit.send(entry),
+            None => gateway.ledger.send_without_permit(&entry),
+        }
     }
 
     /// Closes the books of an attempt of which nothing left: the hold is released, the row says so.
@@ -133,28 +136,17 @@ impl Attempt {
 }
 
 /// Counts a call that began under an earlier policy in the budgets that are new since. One that went and came back has a
-/// counter of its own, so counters are compared and not budgets.
-fn catch_up(gateway: &Gateway, call: &Call, mut amounts: Amounts, logical: bool, counted: &Counting) {
+/// counter of its own in memory, so counters are compared and not budgets. Returns the number of the snapshot that the
+/// postings belong to; what comes into force after this is counted by the ledger's writer.
+fn catch_up(gateway: &Gateway, call: &Call, amounts: Amounts, in_doubt: bool, postings: &mut Postings) -> u64 {
     let snapshot = gateway.control.load();
     if snapshot.number == call.snapshot.number {
-        return;
+        return snapshot.number;
     }
-    amounts[Unit::Requests.index()] = i64::from(logical);
-    let dimensions = call.dimensions();
-    for (at, budget) in snapshot.policy.budgets.iter().enumerate() {
-        if !snapshot.policy.counts(at, &dimensions) {
-            continue;
-        }
-        let Some(key) = snapshot.policy.counter_key(at, &dimensions) else { continue };
-        let live = gateway.meter.counter(&budget.identity, &key);
-        let window = live.window(call.now, || snapshot.policy.window(at, call.now));
-        let known = counted.windows.iter().any(|known| Arc::ptr_eq(known, &window));
-        if !known && window.window().contains(call.now) {
-            for unit in Unit::ALL {
-                window.cell(unit).post(amounts[unit.index()]);
-            }
-        }
+    for counter in snapshot.counters(&gateway.meter, call.now, &call.dimensions()) {
+        count_also(postings, &counter, amounts, in_doubt);
     }
+    snapshot.number
 }
 
 fn measure(gateway: &Gateway, call: &Call, status: u16, bill: &Bill) {
@@ -194,6 +186,15 @@ pub(super) fn write_refusal(worker: &Worker, call: &Call, fields: Fields, status
     });
 }
 
+/// Writes down an answer that was given again. It cost nothing, and the request was counted when it ran.
+pub(super) fn write_replay(worker: &Worker, call: &Call, status: u16) {
+    let unsent = Bill::free(Basis::Exact);
+    let ledger = &worker.gateway.ledger;
+    measure(&worker.gateway, call, status, &unsent);
+    let Some(permit) = ledger.permit() else { return ledger.note_lost() };
+    permit.send(LedgerEntry { status, ending: Ending::Replayed, logical: false, ..entry(call, unsent) });
+}
+
 /// What every row of a call says.
 fn entry(call: &Call, bill: Bill) -> LedgerEntry {
     LedgerEntry {
@@ -213,7 +214,7 @@ fn entry(call: &Call, bill: Bill) -> LedgerEntry {
         logical: true,
         usage: bill.usage,
         basis: bill.basis,
-        price_row: bill.price_row,
+        price: bill.price,
         cost: bill.cost,
         status: 0,
         ending: Ending::Complete,
@@ -223,5 +224,8 @@ fn entry(call: &Call, bill: Bill) -> LedgerEntry {
         overhead_us: u32::try_from(call.arrived.elapsed().as_micros()).unwrap_or(u32::MAX),
         first_byte_us: None,
         duration_us: u64::try_from(call.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
+        postings: Postings::new(),
+        snapshot: call.snapshot.number,
+        correction: None,
     }
 }

@@ -24,6 +24,7 @@ use super::account::DrainPlace;
 use super::guard::Conduct;
 use super::panics::caught;
 use super::pool::Link;
+use super::replay::Keeper;
 use super::settle::Attempt;
 
 /// The body of any answer.
@@ -62,6 +63,10 @@ pub(super) struct Tapped {
     ended: bool,
     attempt: Option<Attempt>,
     exact_length: Option<u64>,
+    /// Keeps the answer for a replay.
+    pub(super) keeper: Option<Box<Keeper>>,
+    /// The answer was read to a good end.
+    good: bool,
     /// Ends the request on the client's connection. `None` for HTTP/2.
     pub(super) conduct: Option<Conduct>,
 }
@@ -105,6 +110,8 @@ impl Tapped {
             ended: false,
             attempt: Some(attempt),
             exact_length,
+            keeper: None,
+            good: false,
             conduct: None,
         }
     }
@@ -174,7 +181,21 @@ impl Tapped {
             conduct.end();
         }
         if let Some(attempt) = self.attempt.take() {
-            self.reader.settle(attempt, ending);
+            self.good = self.reader.settle(attempt, ending) && ending == Ending::Complete;
+        }
+    }
+
+    /// What has passed is kept; nothing of an answer that did not end well.
+    fn keep(&mut self, passed: Option<&Result<Bytes, Cut>>) {
+        let Some(keeper) = &mut self.keeper else { return };
+        if let Some(Ok(bytes)) = passed {
+            keeper.pass(bytes);
+        }
+        if self.ended
+            && self.ready.is_empty()
+            && let Some(keeper) = self.keeper.take().filter(|_| self.good)
+        {
+            keeper.finish();
         }
     }
 }
@@ -250,10 +271,12 @@ impl Reader {
         }
     }
 
-    fn settle(&mut self, attempt: Attempt, ending: Ending) {
+    /// Settles, and says whether nothing is known against the answer.
+    fn settle(&mut self, attempt: Attempt, ending: Ending) -> bool {
         let seen = self.tap.as_ref().map_or(self.passed / BYTES_PER_TOKEN, Tap::seen_output_tokens);
         let reading = self.tap.as_mut().map(Tap::finish);
         attempt.settle(reading.as_ref(), seen, ending);
+        reading.is_none_or(|reading| reading.complete && !reading.error)
     }
 }
 
@@ -337,7 +360,10 @@ impl Body for Answer {
             Self::Ours(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Theirs(tapped) => {
                 let polled = caught("an answer", || tapped.poll(cx)).unwrap_or_else(|| tapped.give_up());
-                polled.map(|frame| frame.map(|bytes| bytes.map(Frame::data)))
+                polled.map(|passed| {
+                    tapped.keep(passed.as_ref());
+                    passed.map(|bytes| bytes.map(Frame::data))
+                })
             }
         }
     }

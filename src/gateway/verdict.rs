@@ -1,16 +1,18 @@
 //! The last word before a call leaves: its rate, its place in the ledger's queue, and whether it is a new logical request.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use crate::ledger::Permit;
+use crate::ledger::{Permit, Wanted};
 use crate::meter::pace::{Rate, Remaining, Wait};
 use crate::policy::decision::{Actions, Decision};
 use crate::telemetry::{Action, Metrics, Mode};
 use crate::wire::Peek;
 
 use super::Worker;
-use super::admit::{self, Admission};
+use super::admit::{self, Admission, Turned};
 use super::call::Call;
 use super::refuse::Refused;
 use super::reply::{self, Done, Fields};
@@ -19,17 +21,29 @@ use super::tap::Answer;
 
 /// What clients are told when their call will not be in the ledger.
 const UNWRITTEN: &str = "the ledger is unavailable";
+/// How long a call waits for a lease.
+const LEASE_PATIENCE: Duration = Duration::from_millis(250);
+/// How often a call that was given a lease may find that others have used it.
+const LEASE_TRIES: usize = 8;
 
 /// A call that goes.
 pub(super) struct Verdict {
     pub(super) admission: Admission,
-    /// A place in the ledger's queue. `None`: the row is lost, and counted as lost.
+    /// A place in the ledger's queue. `None`: the row goes to the spool.
     pub(super) permit: Option<Permit>,
     /// Whether this is a new request, and not another attempt of one.
     pub(super) logical: bool,
     /// What is left of the rate that the call was held to.
     pub(super) rate: Option<(Box<str>, u64, Remaining)>,
     pub(super) warning: Option<&'static str>,
+}
+
+/// Why a call does not go, or not yet.
+pub(super) enum Held {
+    /// It is refused.
+    Back(Box<Refusal>),
+    /// It has to be judged again when this is leased.
+    ForLease(Wanted),
 }
 
 /// A call that does not go.
@@ -41,26 +55,51 @@ pub(super) struct Refusal {
 
 impl Worker {
     /// Decides, reserves, and checks what the policy's own function cannot know.
-    pub(super) fn judge(&self, call: &Call, peek: &Peek<'_>, body: &Bytes) -> Result<Verdict, Box<Refusal>> {
+    ///
+    /// A hard budget of which too little is leased waits for the store, [`LEASE_PATIENCE`] at most, and is judged again.
+    pub(super) async fn judge(&self, call: &Call, peek: &Peek<'_>, body: &Bytes) -> Result<Verdict, Box<Refusal>> {
+        let until = tokio::time::Instant::now() + LEASE_PATIENCE;
+        for _ in 0..LEASE_TRIES {
+            match self.judge_now(call, peek, body) {
+                Ok(verdict) => return Ok(verdict),
+                Err(Held::Back(refusal)) => return Err(refusal),
+                Err(Held::ForLease(wanted)) => {
+                    let leased = tokio::time::timeout_at(until, self.gateway.ledger.lease(wanted)).await;
+                    if leased.is_err() || !self.gateway.ledger.healthy() {
+                        let refused = Refused::unavailable(UNWRITTEN);
+                        return Err(Box::new(Refusal { refused, decision: Decision::default(), throttle: None }));
+                    }
+                }
+            }
+        }
+        // Others were faster every time: what is left is theirs, and some of it comes back.
+        let refused = Refused::reserved(call, &Decision::default());
+        Err(Box::new(Refusal { refused, decision: Decision::default(), throttle: None }))
+    }
+
+    fn judge_now(&self, call: &Call, peek: &Peek<'_>, body: &Bytes) -> Result<Verdict, Held> {
         let gateway = &self.gateway;
-        let refusal = |refused, decision, throttle| Box::new(Refusal { refused, decision, throttle });
-        let mut admission = admit::admit(call, peek, gateway).map_err(|refused| {
-            let (refused, decision) = *refused;
-            refusal(refused, decision, None)
-        })?;
+        let refusal = |refused, decision, throttle| Held::Back(Box::new(Refusal { refused, decision, throttle }));
+        let mut admission = match admit::admit(call, peek, gateway) {
+            Ok(admission) => admission,
+            Err(Turned::Lease(wanted)) => return Err(Held::ForLease(wanted)),
+            Err(Turned::Away(refused)) => return Err(refusal(refused.0, refused.1, None)),
+        };
         let rate = match self.pace(call, &admission.decision) {
             Ok(rate) => rate,
             Err(refused) => return Err(refusal(refused, admission.decision, Some("refused"))),
         };
-        let permit = gateway.ledger.permit().filter(|_| gateway.ledger.healthy());
-        if permit.is_none() && !admission.decision.ceilings.is_empty() {
+        let permit = gateway.ledger.permit();
+        let unwritten = permit.is_none() || !gateway.ledger.healthy();
+        if unwritten && !admission.decision.ceilings.is_empty() {
             return Err(refusal(Refused::unavailable(UNWRITTEN), admission.decision, None));
         }
         let logical = admit::can_cost(call.operation) && gateway.retries.begins(call, body);
         admission.reservation.admit(logical);
         count(&gateway.metrics, &admission.decision.actions, Mode::Enforce, admission.clamped);
         count(&gateway.metrics, &admission.decision.would, Mode::DryRun, false);
-        let warning = permit.is_none().then_some(UNWRITTEN);
+        admission.ask_ahead(call, &gateway.ledger);
+        let warning = unwritten.then_some(UNWRITTEN);
         Ok(Verdict { admission, permit, logical, rate, warning })
     }
 

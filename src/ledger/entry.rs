@@ -5,8 +5,11 @@ use std::sync::Arc;
 use crate::domain::attribution::Attribution;
 use crate::domain::clock::Timestamp;
 use crate::domain::money::Money;
+use crate::domain::price::PriceRow;
+use crate::domain::standing::{Amounts, Dimensions};
 use crate::domain::tenant::Tenant;
 use crate::domain::usage::{Basis, Usage};
+use crate::meter::reservation::Postings;
 
 /// One upstream attempt, or one refusal of ours, as the ledger keeps it for good.
 #[derive(Debug, Clone)]
@@ -43,8 +46,8 @@ pub struct LedgerEntry {
     pub usage: Usage,
     /// How the cost is known.
     pub basis: Basis,
-    /// The price row that was used: `builtin@2026-11-16/gpt-4o`. `None`: the model is unpriced.
-    pub price_row: Option<Arc<str>>,
+    /// The price that was used, pinned when the call was admitted. `None`: the model is unpriced.
+    pub price: Option<Arc<PriceRow>>,
     /// The cost. `None` when the model is unpriced and tokens were used: never 0 for unknown.
     pub cost: Option<Money>,
     /// The HTTP status that the client got.
@@ -63,6 +66,57 @@ pub struct LedgerEntry {
     pub first_byte_us: Option<u32>,
     /// Microseconds from the call's arrival to the end of the answer.
     pub duration_us: u64,
+    /// The counters that counted it already.
+    pub postings: Postings,
+    /// The number of the policy snapshot that those counters belong to. The writer adds the counters that later ones brought.
+    pub snapshot: u64,
+    /// What this row corrects, when it is no attempt of its own.
+    pub correction: Option<Correction>,
+}
+
+/// Why a row of the past is worth another amount now. Nothing is ever changed in place: a correction is a row beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Correction {
+    /// The `attempt_id` of the row that is corrected.
+    pub adjusts: Arc<str>,
+    /// Who said so.
+    pub actor: Arc<str>,
+    /// On what evidence.
+    pub reason: Arc<str>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl LedgerEntry {
+    /// The row's dimensions, as budgets match and count by them.
+    pub fn dimensions(&self) -> Dimensions<'_> {
+        let from = &*self.attribution;
+        Dimensions {
+            tenant_id: self.tenant.id.as_str(),
+            plan: self.tenant.plan.as_deref(),
+            segment: self.tenant.segment.as_deref(),
+            endpoint_tag: &from.endpoint_tag,
+            prompt_version: &from.prompt_version,
+            data_mode: from.data_mode.as_str(),
+            environment: from.environment.as_str(),
+            user_id: from.user_id.as_deref(),
+            workflow_id: from.workflow_id.as_deref(),
+            provider: &self.provider,
+            model: self.model_requested.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// What counters count of it: its cost (0 when unknown), its tokens, and 1 for a logical request that was not refused.
+    pub fn amounts(&self) -> Amounts {
+        let counts = self.logical && self.ending != Ending::Refused;
+        [self.cost.map_or(0, Money::nano), tokens(&self.usage), i64::from(counts)]
+    }
+}
+
+/// Total tokens as counters and columns hold them: each side at most 2⁶³−1, and so their sum.
+pub fn tokens(usage: &Usage) -> i64 {
+    let side = |count: Option<u64>| count.map_or(0, |count| i64::try_from(count).unwrap_or(i64::MAX));
+    side(usage.input).saturating_add(side(usage.output))
 }
 
 /// How an attempt ended.
@@ -78,6 +132,10 @@ pub enum Ending {
     UpstreamFailed,
     /// We refused the call; nothing was sent.
     Refused,
+    /// No attempt: it corrects the row of one.
+    Adjustment,
+    /// We gave the kept answer of an earlier call again; nothing was sent.
+    Replayed,
 }
 
 impl Ending {
@@ -89,6 +147,8 @@ impl Ending {
             Self::ClientGone => "client_gone",
             Self::UpstreamFailed => "upstream_failed",
             Self::Refused => "refused",
+            Self::Adjustment => "adjustment",
+            Self::Replayed => "replayed",
         }
     }
 }

@@ -26,6 +26,13 @@ pub enum LedgerError {
         /// The newest one that this program knows.
         known: u32,
     },
+    /// The file was written by an older Plimsoll and not brought up to date yet.
+    OlderSchema {
+        /// The file's schema version.
+        found: u32,
+        /// The one that this program reads.
+        known: u32,
+    },
     /// The file is a SQLite database of some other program.
     Foreign {
         /// The file.
@@ -33,6 +40,8 @@ pub enum LedgerError {
     },
     /// A commit failed earlier; nothing is written until a restart.
     Failed,
+    /// The file does not hold what every ledger holds.
+    Damaged,
     /// A query took longer than its limit.
     TooSlow,
     /// What SQLite said.
@@ -72,18 +81,31 @@ impl fmt::Display for LedgerError {
                 "the ledger has schema {found} and this program knows schemas up to {known}: run the newer Plimsoll \
                  that wrote it"
             ),
+            Self::OlderSchema { found, known } => write!(
+                f,
+                "the ledger has schema {found} and this program reads schema {known}: `plimsoll serve` brings it up to date \
+                 when it starts"
+            ),
             Self::Foreign { path } => {
                 write!(f, "`{}` is a database of another program: name another file under `ledger:`", path.display())
             }
             Self::Failed => f.write_str(
                 "the ledger stopped writing after a failed commit: check the disk, then restart to continue",
             ),
+            Self::Damaged => f.write_str("the ledger's file is damaged: `plimsoll ledger verify` says where"),
             Self::TooSlow => {
                 f.write_str("the query took too long: ask for a shorter time, fewer dimensions or more filters")
             }
             Self::Sqlite(error) => write!(f, "SQLite: {error}"),
             Self::File { path, source } => write!(f, "`{}`: {source}", path.display()),
         }
+    }
+}
+
+impl LedgerError {
+    /// Whether the disk is full: the transaction was rolled back, and the same may succeed later.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
 }
 

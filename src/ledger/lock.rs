@@ -45,8 +45,9 @@ impl LockFile {
     }
 }
 
+/// Beside the file itself: a link to a ledger has no lock of its own.
 fn lock_path(ledger: &Path) -> PathBuf {
-    let mut name = ledger.as_os_str().to_owned();
+    let mut name = ledger.canonicalize().unwrap_or_else(|_| ledger.to_owned()).into_os_string();
     name.push(".lock");
     PathBuf::from(name)
 }

@@ -151,7 +151,7 @@ pub struct SpendTotals {
 /// fails beyond 63 bits and a provider may claim any number of tokens.
 const SUMS: &str = "
     sum(logical AND ending <> 'refused'),
-    sum(ending <> 'refused'),
+    sum(ending NOT IN ('refused', 'replayed', 'adjustment')),
     sum(input_tokens >> 32), sum(input_tokens & 4294967295),
     sum(cached_input_tokens >> 32), sum(cached_input_tokens & 4294967295),
     sum(cache_write_tokens >> 32), sum(cache_write_tokens & 4294967295),
@@ -160,8 +160,8 @@ const SUMS: &str = "
     sum((cost_nano_usd >> 32) * (basis <> 'in_doubt')), sum((cost_nano_usd & 4294967295) * (basis <> 'in_doubt')),
     sum((cost_nano_usd >> 32) * (basis = 'estimated')), sum((cost_nano_usd & 4294967295) * (basis = 'estimated')),
     sum((cost_nano_usd >> 32) * (basis = 'in_doubt')), sum((cost_nano_usd & 4294967295) * (basis = 'in_doubt')),
-    sum(cost_nano_usd IS NULL AND ending <> 'refused' AND basis <> 'unmetered')
-FROM attempt";
+    sum(cost_nano_usd IS NULL AND ending NOT IN ('refused', 'replayed', 'adjustment') AND basis <> 'unmetered')
+FROM entry";
 
 /// Runs the query. Rows come dearest first.
 pub(super) fn spend(connection: &Connection, query: &SpendQuery) -> Result<Vec<SpendRow>, LedgerError> {

@@ -13,10 +13,13 @@ use crate::domain::standing::{Amounts, Dimensions};
 use crate::domain::tenant::{Revenue, Tenant, TenantId};
 use crate::domain::window::Period;
 
+use super::counters::{self, StoredCounter};
+use super::doubts::{self, Remainder};
 use super::entry::TransitionEntry;
 use super::error::LedgerError;
 use super::query::{self, SpendQuery, SpendRow};
 use super::schema;
+use super::verify::{self, Verification};
 
 mod stored;
 
@@ -33,8 +36,8 @@ const STEPS_PER_LOOK: i32 = 10_000;
 
 const REPLAY: &str = "SELECT admitted_at, tenant_id, plan, segment, endpoint_tag, prompt_version, data_mode,
     environment, user_id, workflow_id, provider, coalesce(model_requested, ''), coalesce(cost_nano_usd, 0),
-    coalesce(input_tokens, 0), coalesce(output_tokens, 0), logical AND ending <> 'refused'
-FROM attempt WHERE admitted_at >= ? ORDER BY admitted_at";
+    coalesce(input_tokens, 0), coalesce(output_tokens, 0), logical AND ending <> 'refused', basis = 'in_doubt'
+FROM entry WHERE admitted_at >= ? AND id <= ?";
 
 /// Read-only access to a ledger. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -69,7 +72,7 @@ impl LedgerReader {
     pub fn request(&self, id: &str) -> Result<Vec<StoredAttempt>, LedgerError> {
         self.with(Some(PATIENCE), |connection| {
             let mut statement =
-                connection.prepare_cached("SELECT * FROM attempt WHERE request_id = ? ORDER BY admitted_at, id")?;
+                connection.prepare_cached("SELECT * FROM entry WHERE request_id = ? ORDER BY admitted_at, id")?;
             Ok(statement.query_map([id], StoredAttempt::from_row)?.collect::<Result<_, _>>()?)
         })
     }
@@ -77,7 +80,7 @@ impl LedgerReader {
     /// The latest attempts that a policy acted on, or would have, newest first.
     pub fn decisions(&self, tenant: Option<&str>, limit: u32) -> Result<Vec<StoredAttempt>, LedgerError> {
         self.with(Some(PATIENCE), |connection| {
-            let decided = "SELECT * FROM attempt WHERE (decision <> '' OR would <> '')";
+            let decided = "SELECT * FROM entry WHERE (decision <> '' OR would <> '')";
             let newest = " ORDER BY admitted_at DESC, id DESC LIMIT ?";
             let whose = if tenant.is_some() { " AND tenant_id = ?" } else { "" };
             let mut statement = connection.prepare_cached(&[decided, whose, newest].concat())?;
@@ -87,24 +90,66 @@ impl LedgerReader {
         })
     }
 
-    /// Feeds every attempt since a moment, oldest first, to `post`, which rebuilds counters from it.
+    /// Feeds every row since a moment, up to a number, to `post`, which rebuilds counters from it.
     ///
-    /// Money is the cost (0 when it is unknown, amounts in doubt included), tokens are input plus output, requests is 1
-    /// for a logical request that was not refused. There is no time limit.
+    /// Money is the cost (0 when it is unknown), tokens are input plus output, requests is 1 for a logical request that was not
+    /// refused; the flag says that money and tokens are in doubt. There is no time limit.
     pub fn replay(
         &self,
         since: Timestamp,
-        post: &mut dyn FnMut(Timestamp, Dimensions<'_>, Amounts),
+        last: i64,
+        post: &mut dyn FnMut(Timestamp, Dimensions<'_>, Amounts, bool),
     ) -> Result<(), LedgerError> {
         self.with(None, |connection| {
             let mut statement = connection.prepare_cached(REPLAY)?;
-            let mut rows = statement.query([since.micros()])?;
+            let mut rows = statement.query([since.micros(), last])?;
             while let Some(row) = rows.next()? {
                 let amounts = [row.get(12)?, row.get::<_, i64>(13)?.saturating_add(row.get(14)?), row.get(15)?];
-                post(Timestamp::from_micros(row.get(0)?), dimensions(row)?, amounts);
+                post(Timestamp::from_micros(row.get(0)?), dimensions(row)?, amounts, row.get(16)?);
             }
             Ok(())
         })
+    }
+
+    /// The budget identities whose counters hold every row.
+    pub fn complete_identities(&self) -> Result<Vec<Arc<str>>, LedgerError> {
+        self.with(Some(PATIENCE), counters::complete)
+    }
+
+    /// Feeds every counter whose window has not ended at `now` to `take`. There is no time limit.
+    pub fn counters_open_at(&self, now: Timestamp, take: &mut dyn FnMut(StoredCounter)) -> Result<(), LedgerError> {
+        self.with(None, |connection| counters::open_at(connection, now, take))
+    }
+
+    /// What runs that died had leased and never settled, and what evidence made of it, as amounts of their counters.
+    pub fn remainders(&self) -> Result<Vec<StoredCounter>, LedgerError> {
+        self.with(Some(PATIENCE), doubts::by_counter)
+    }
+
+    /// Goes over every row, price and counter. There is no time limit.
+    pub fn verify(&self) -> Result<Verification, LedgerError> {
+        self.with(None, verify::verify)
+    }
+
+    /// A query of our own within the usual time.
+    pub(super) fn with_patience<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.with(Some(PATIENCE), read)
+    }
+
+    /// A query of our own that may take as long as it takes.
+    pub(super) fn without_limit<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.with(None, read)
+    }
+
+    /// The remainders that are still in doubt, the newest run first.
+    pub fn in_doubt(&self) -> Result<Vec<Remainder>, LedgerError> {
+        self.with(Some(PATIENCE), doubts::open)
     }
 
     /// The steps that counters reached since a moment, oldest first.
@@ -129,7 +174,7 @@ impl LedgerReader {
     /// When the oldest attempt was admitted.
     pub fn oldest(&self) -> Result<Option<Timestamp>, LedgerError> {
         self.with(Some(PATIENCE), |connection| {
-            let sql = "SELECT admitted_at FROM attempt ORDER BY admitted_at LIMIT 1";
+            let sql = "SELECT admitted_at FROM entry ORDER BY admitted_at LIMIT 1";
             Ok(connection.query_row(sql, [], |row| row.get(0)).optional()?.map(Timestamp::from_micros))
         })
     }

@@ -19,10 +19,10 @@ const APPLICATION_ID: i32 = 0x506c_696d;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Each entry brings the schema from its index to the next version.
-const MIGRATIONS: [&str; 1] = [VERSION_1];
+const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
 
 /// The newest schema that this program knows.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 const VERSION_1: &str = "
 CREATE TABLE attempt (
@@ -94,6 +94,61 @@ CREATE TABLE tenant (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Counters as roll-ups of the rows, leases, doubts, the prices that rows were priced with, and a hash chain over the rows.
+///
+/// `leased` is what was granted and neither settled nor returned yet. `complete` holds the identities whose counters hold
+/// every row of their windows; the others are rebuilt from the rows before they are read.
+const VERSION_2: &str = "
+ALTER TABLE attempt RENAME TO entry;
+ALTER TABLE entry ADD COLUMN adjusts TEXT;
+ALTER TABLE entry ADD COLUMN actor TEXT;
+ALTER TABLE entry ADD COLUMN reason TEXT;
+ALTER TABLE entry ADD COLUMN adjusted_at INTEGER;
+ALTER TABLE entry ADD COLUMN chain BLOB;
+CREATE INDEX entry_in_doubt ON entry (id) WHERE basis = 'in_doubt';
+CREATE INDEX entry_adjusts ON entry (adjusts) WHERE adjusts IS NOT NULL;
+CREATE TABLE counter (
+    id INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL,
+    key TEXT NOT NULL,
+    window_start INTEGER NOT NULL,
+    window_end INTEGER NOT NULL,
+    posted_nano_usd INTEGER NOT NULL DEFAULT 0,
+    posted_tokens INTEGER NOT NULL DEFAULT 0,
+    posted_requests INTEGER NOT NULL DEFAULT 0,
+    in_doubt_nano_usd INTEGER NOT NULL DEFAULT 0,
+    in_doubt_tokens INTEGER NOT NULL DEFAULT 0,
+    in_doubt_requests INTEGER NOT NULL DEFAULT 0,
+    leased_nano_usd INTEGER NOT NULL DEFAULT 0,
+    leased_tokens INTEGER NOT NULL DEFAULT 0,
+    leased_requests INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (identity, key, window_start)
+) STRICT;
+CREATE INDEX counter_by_end ON counter (window_end);
+CREATE INDEX counter_leased ON counter (id)
+    WHERE leased_nano_usd <> 0 OR leased_tokens <> 0 OR leased_requests <> 0;
+CREATE TABLE complete (identity TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE doubt (
+    id INTEGER PRIMARY KEY,
+    counter INTEGER NOT NULL REFERENCES counter (id),
+    unit TEXT NOT NULL,
+    amount INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    resolved INTEGER,
+    actor TEXT,
+    reason TEXT
+) STRICT;
+CREATE INDEX doubt_open ON doubt (counter) WHERE resolved IS NULL;
+CREATE TABLE price (id TEXT NOT NULL, row TEXT NOT NULL, PRIMARY KEY (id, row)) STRICT, WITHOUT ROWID;
+CREATE TABLE head (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    epoch INTEGER NOT NULL,
+    entry INTEGER NOT NULL,
+    chain BLOB NOT NULL
+) STRICT;
+INSERT INTO head SELECT 1, 0, coalesce(max(id), 0), zeroblob(32) FROM entry;
+";
+
 /// Opens the one connection that writes, and brings the schema up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
     let mut connection = Connection::open(path)?;
@@ -106,12 +161,23 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
+/// A new ledger in memory.
+pub(super) fn in_memory() -> Result<Connection, LedgerError> {
+    let mut connection = Connection::open_in_memory()?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
 /// Opens a connection that can only read. It takes no lock and works beside a running server.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, LedgerError> {
     refuse_old_sqlite(rusqlite::version_number(), rusqlite::version())?;
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(LOCK_PATIENCE)?;
     refuse_what_is_not_ours(&connection, path)?;
+    let found = version(&connection)?;
+    if found < SCHEMA_VERSION {
+        return Err(LedgerError::OlderSchema { found, known: SCHEMA_VERSION });
+    }
     Ok(connection)
 }
 

@@ -2,27 +2,24 @@
 //!
 //! It never tries a failed commit again: after a failed `fsync` nobody knows what reached the disk.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, ToSql, Transaction, TransactionBehavior, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params, params_from_iter};
 
-use crate::domain::attribution::Attribution;
-use crate::domain::money::Money;
+use crate::domain::clock::Timestamp;
+use crate::domain::price::PriceRow;
 use crate::domain::tenant::Tenant;
+use crate::domain::usage::Basis;
 
+use super::chain::{self, Chain};
+use super::counters::{self, Delta, Known, StoredCounter};
 use super::entry::{LedgerEntry, TransitionEntry};
 use super::error::LedgerError;
-use super::{LedgerStore, Record, schema};
-
-const INSERT_ATTEMPT: &str = "INSERT INTO attempt (
-    attempt_id, request_id, admitted_at, tenant_id, plan, segment, endpoint_tag, prompt_version, data_mode, environment,
-    user_id, external_request_id, workflow_id, attributes, retry_count, key_name, provider, dialect, path,
-    model_requested, model_served, model_answered, stream, logical, input_tokens, cached_input_tokens,
-    cache_write_tokens, cache_write_1h_tokens, output_tokens, reasoning_tokens, basis, price_row, cost_nano_usd, status,
-    ending, decision, would, policy, overhead_us, first_byte_us, duration_us
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-    ?, ?)
-ON CONFLICT (attempt_id) DO NOTHING";
+use super::record::{Done, Record, Seed};
+use super::{LedgerStore, doubts, row, schema};
 
 const INSERT_TRANSITION: &str = "INSERT INTO transition (budget, key, window_start, step, at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING";
@@ -37,80 +34,247 @@ const DELETE_TENANT: &str = "DELETE FROM tenant WHERE tenant_id = ?";
 #[derive(Debug)]
 pub struct SqliteStore {
     pub(super) connection: Connection,
+    insert: String,
+    chain: Chain,
+    last: i64,
+    known: Known,
+    /// Prices that are in the table already. They are kept alive, so that an address stands for one price.
+    prices: HashMap<usize, Arc<PriceRow>>,
 }
 
 impl SqliteStore {
     /// Opens or creates the file. Refuses an old SQLite, a newer schema and another program's database.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         schema::refuse_old_sqlite(rusqlite::version_number(), rusqlite::version())?;
-        Ok(Self { connection: schema::open_writer(path)? })
+        Self::over(schema::open_writer(path)?)
     }
+
+    /// A ledger that is gone when this is dropped, for tests and simulations.
+    pub fn in_memory() -> Result<Self, LedgerError> {
+        Self::over(schema::in_memory()?)
+    }
+
+    /// Every counter there is.
+    pub fn counters(&self) -> Result<Vec<StoredCounter>, LedgerError> {
+        let mut found = Vec::new();
+        counters::open_at(&self.connection, Timestamp::from_micros(i64::MIN), &mut |counter| found.push(counter))?;
+        Ok(found)
+    }
+
+    fn over(connection: Connection) -> Result<Self, LedgerError> {
+        let head = "SELECT chain, entry FROM head";
+        let (head, last): (Vec<u8>, i64) = connection.query_one(head, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let insert = format!(
+            "INSERT INTO entry ({}, chain) VALUES ({}?) ON CONFLICT (attempt_id) DO NOTHING",
+            row::COLUMNS,
+            "?, ".repeat(row::WIDTH)
+        );
+        let chain = Chain::from_head(&head).ok_or(LedgerError::Damaged)?;
+        Ok(Self { connection, insert, chain, last, known: Known::default(), prices: HashMap::new() })
+    }
+
+    /// Begins a run: takes in what was spooled, and puts in doubt what the last run had leased and never settled. Returns how
+    /// many leases that were.
+    pub fn begin_run(&mut self, spooled: &[Vec<u8>]) -> Result<usize, LedgerError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut work = Work::new(&transaction, &self.insert, self.chain, self.last, (&mut self.known, &self.prices));
+        let strange = spooled.iter().map(|frame| work.spooled(frame)).collect::<Result<Vec<bool>, _>>()?;
+        work.finish()?;
+        let (chain, last) = (work.chain, work.done.last);
+        let (epoch, doubted) = doubts::recover(&transaction)?;
+        transaction.commit()?;
+        (self.chain, self.last) = (chain, last);
+        self.known.clear();
+        let strange = strange.iter().filter(|strange| **strange).count();
+        if strange > 0 {
+            tracing::error!(strange, "frames of the spool are not rows of this program and were left out");
+        }
+        if doubted > 0 {
+            tracing::warn!(epoch, doubted, "leases of the run before were never settled: what they held is in doubt");
+        }
+        Ok(doubted)
+    }
+}
+
+/// What one transaction has done so far, none of which counts before it is committed.
+struct Work<'a> {
+    transaction: &'a Transaction<'a>,
+    insert: &'a str,
+    chain: Chain,
+    known: &'a mut Known,
+    prices: &'a HashMap<usize, Arc<PriceRow>>,
+    new_prices: Vec<Arc<PriceRow>>,
+    deltas: HashMap<i64, Delta>,
+    done: Done,
 }
 
 impl LedgerStore for SqliteStore {
-    fn append(&mut self, batch: &[Record]) -> Result<(), LedgerError> {
+    fn append(&mut self, batch: &[Record]) -> Result<Done, LedgerError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        {
-            let mut attempt = transaction.prepare_cached(INSERT_ATTEMPT)?;
-            for record in batch {
-                match record {
-                    Record::Attempt(entry) => insert_attempt(&mut attempt, entry)?,
-                    Record::Transition(transition) => insert_transition(&transaction, transition)?,
-                    Record::Tenant(tenant) => put_tenant(&transaction, tenant)?,
-                    Record::TenantGone(id) => delete_tenant(&transaction, id.as_str())?,
-                }
-            }
+        let mut work = Work::new(&transaction, &self.insert, self.chain, self.last, (&mut self.known, &self.prices));
+        let worked = batch.iter().try_for_each(|record| work.take(record)).and_then(|()| work.finish());
+        let Work { chain, new_prices, done, .. } = work;
+        let committed = worked.and_then(|()| Ok(transaction.commit()?));
+        if let Err(error) = committed {
+            // Rows of counters that the transaction made are gone with it.
+            self.known.clear();
+            return Err(error);
         }
-        Ok(transaction.commit()?)
+        (self.chain, self.last) = (chain, done.last);
+        for price in new_prices {
+            self.prices.insert(Arc::as_ptr(&price).addr(), price);
+        }
+        Ok(done)
+    }
+
+    fn reopen(&mut self) -> Result<(), LedgerError> {
+        let path = self.connection.path().map(std::path::PathBuf::from).ok_or(LedgerError::Failed)?;
+        *self = Self::open(&path)?;
+        Ok(())
     }
 }
 
-fn insert_attempt(statement: &mut CachedStatement<'_>, entry: &LedgerEntry) -> Result<(), LedgerError> {
-    let (tenant, from, usage) = (&entry.tenant, &entry.attribution, &entry.usage);
-    statement.execute(params![
-        entry.attempt_id,
-        entry.request_id,
-        entry.admitted_at.micros(),
-        tenant.id.as_str(),
-        tenant.plan,
-        tenant.segment,
-        from.endpoint_tag,
-        from.prompt_version,
-        from.data_mode.as_str(),
-        from.environment.as_str(),
-        from.user_id,
-        from.external_request_id,
-        from.workflow_id,
-        attributes(from),
-        from.retry_count,
-        entry.key_name,
-        entry.provider,
-        entry.dialect,
-        entry.path,
-        entry.model_requested,
-        entry.model_served,
-        entry.model_answered,
-        entry.stream,
-        entry.logical,
-        tokens(usage.input),
-        tokens(usage.cached_input),
-        tokens(usage.cache_write),
-        tokens(usage.cache_write_1h),
-        tokens(usage.output),
-        tokens(usage.reasoning),
-        entry.basis.as_str(),
-        entry.price_row,
-        entry.cost.map(Money::nano),
-        entry.status,
-        entry.ending.as_str(),
-        entry.decision,
-        entry.would,
-        entry.policy,
-        entry.overhead_us,
-        entry.first_byte_us,
-        whole(entry.duration_us),
-    ])?;
-    Ok(())
+impl<'a> Work<'a> {
+    fn new(
+        transaction: &'a Transaction<'a>,
+        insert: &'a str,
+        chain: Chain,
+        last: i64,
+        (known, prices): (&'a mut Known, &'a HashMap<usize, Arc<PriceRow>>),
+    ) -> Self {
+        Self {
+            transaction,
+            insert,
+            chain,
+            known,
+            prices,
+            new_prices: Vec::new(),
+            deltas: HashMap::new(),
+            done: Done { last, ..Done::default() },
+        }
+    }
+
+    fn take(&mut self, record: &Record) -> Result<(), LedgerError> {
+        match record {
+            Record::Attempt(entry) => self.entry(entry)?,
+            Record::Transition(transition) => insert_transition(self.transaction, transition)?,
+            Record::Tenant(tenant) => put_tenant(self.transaction, tenant)?,
+            Record::TenantGone(id) => delete_tenant(self.transaction, id.as_str())?,
+            Record::Grant(ask) => {
+                self.flush()?;
+                self.done.granted.push(counters::grant(self.transaction, self.known, ask)?);
+            }
+            Record::Return { counter, unit, amount } => {
+                let row = self.known.row(self.transaction, counter)?;
+                let leased = &mut self.deltas.entry(row).or_default().leased[unit.index()];
+                *leased = leased.saturating_sub(*amount);
+            }
+            Record::Begin(identities) => {
+                self.flush()?;
+                counters::begin(self.transaction, identities)?;
+                self.known.clear();
+            }
+            Record::Seeded { counters, identities } => self.seed(counters, identities)?,
+            Record::Retire(identities) => {
+                self.flush()?;
+                identities.iter().try_for_each(|identity| counters::retire(self.transaction, identity))?;
+                self.known.clear();
+            }
+            Record::Resolve(how) => {
+                self.flush()?;
+                self.done.resolved = doubts::resolve(self.transaction, how)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A row, its link in the chain, its price, and what it adds to every counter that counts it. An attempt that is there
+    /// already changes nothing.
+    fn entry(&mut self, entry: &LedgerEntry) -> Result<(), LedgerError> {
+        if !self.insert(&row::values(entry))? {
+            return Ok(());
+        }
+        if let Some(price) = &entry.price {
+            self.price(price)?;
+        }
+        self.count(entry)
+    }
+
+    /// Whether the row was not there yet.
+    fn insert(&mut self, values: &[ToSqlOutput<'_>]) -> Result<bool, LedgerError> {
+        let mut encoded = Vec::with_capacity(512);
+        chain::encode(&row::references(values), &mut encoded);
+        let mut chain = self.chain;
+        let link = chain.link(&encoded);
+        let mut statement = self.transaction.prepare_cached(self.insert)?;
+        let link = ToSqlOutput::Borrowed(ValueRef::Blob(&link));
+        if statement.execute(params_from_iter(values.iter().chain([&link])))? == 0 {
+            return Ok(false);
+        }
+        self.chain = chain;
+        self.done.last = self.transaction.last_insert_rowid();
+        Ok(true)
+    }
+
+    /// A row that waited in the spool. `true`: the frame is none of ours.
+    fn spooled(&mut self, frame: &[u8]) -> Result<bool, LedgerError> {
+        let Some(row) = row::unframe(frame) else { return Ok(true) };
+        let values: Vec<ToSqlOutput<'_>> = row.values.into_iter().map(ToSqlOutput::Owned).collect();
+        if self.insert(&values)? {
+            for (counter, covered) in row.postings {
+                let at = self.known.row(self.transaction, &counter)?;
+                self.deltas.entry(at).or_default().attempt(row.amounts, covered, row.in_doubt);
+            }
+        }
+        Ok(false)
+    }
+
+    fn price(&mut self, price: &Arc<PriceRow>) -> Result<(), LedgerError> {
+        let known = |other: &Arc<PriceRow>| Arc::ptr_eq(other, price);
+        if self.prices.contains_key(&Arc::as_ptr(price).addr()) || self.new_prices.iter().any(known) {
+            return Ok(());
+        }
+        let text = serde_json::to_string(&**price).map_err(|_| LedgerError::Damaged)?;
+        self.transaction
+            .prepare_cached("INSERT OR IGNORE INTO price (id, row) VALUES (?, ?)")?
+            .execute(params![price.id, text])?;
+        self.new_prices.push(Arc::clone(price));
+        Ok(())
+    }
+
+    fn count(&mut self, entry: &LedgerEntry) -> Result<(), LedgerError> {
+        let (amounts, in_doubt) = (entry.amounts(), entry.basis == Basis::InDoubt);
+        for posting in &entry.postings {
+            let row = self.known.row(self.transaction, &posting.counter)?;
+            self.deltas.entry(row).or_default().attempt(amounts, posting.covered, in_doubt);
+        }
+        Ok(())
+    }
+
+    fn seed(&mut self, counters: &[Seed], identities: &[Arc<str>]) -> Result<(), LedgerError> {
+        for Seed { counter, posted, in_doubt } in counters {
+            let row = self.known.row(self.transaction, counter)?;
+            let delta = self.deltas.entry(row).or_default();
+            delta.attempt(*posted, [0; 3], false);
+            delta.attempt(*in_doubt, [0; 3], true);
+        }
+        counters::completed(self.transaction, identities)
+    }
+
+    /// Writes the changes of counters that are gathered so far.
+    fn flush(&mut self) -> Result<(), LedgerError> {
+        let mut deltas: Vec<(i64, Delta)> = self.deltas.drain().collect();
+        // In the order of the table, so that a batch touches its pages once.
+        deltas.sort_unstable_by_key(|(row, _)| *row);
+        deltas.iter().try_for_each(|(row, delta)| counters::change(self.transaction, *row, delta))
+    }
+
+    fn finish(&mut self) -> Result<(), LedgerError> {
+        self.flush()?;
+        let head = params![self.done.last, self.chain.head()];
+        self.transaction.prepare_cached("UPDATE head SET entry = ?1, chain = ?2 WHERE entry <> ?1")?.execute(head)?;
+        Ok(())
+    }
 }
 
 fn insert_transition(transaction: &Transaction<'_>, transition: &TransitionEntry) -> Result<(), LedgerError> {
@@ -142,23 +306,4 @@ fn put_tenant(transaction: &Transaction<'_>, tenant: &Tenant) -> Result<(), Ledg
 fn delete_tenant(transaction: &Transaction<'_>, id: &str) -> Result<(), LedgerError> {
     transaction.prepare_cached(DELETE_TENANT)?.execute([id])?;
     Ok(())
-}
-
-/// The caller's own attributes as a JSON object; NULL when there are none.
-fn attributes(attribution: &Attribution) -> Option<String> {
-    if attribution.extras.is_empty() {
-        return None;
-    }
-    let object: serde_json::Map<String, serde_json::Value> =
-        attribution.extras.iter().map(|(name, value)| (name.to_string(), value.to_string().into())).collect();
-    Some(serde_json::Value::Object(object).to_string())
-}
-
-fn tokens(count: Option<u64>) -> Option<i64> {
-    count.map(whole)
-}
-
-/// SQLite has no unsigned integers: what exceeds 2⁶³−1 is kept as 2⁶³−1.
-fn whole(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::domain::attribution::Attribution;
@@ -11,10 +12,12 @@ use crate::domain::standing::{Amounts, Dimensions};
 use crate::domain::tenant::{Revenue, Tenant, TenantId};
 use crate::domain::usage::{Basis, Usage};
 use crate::domain::window::Period;
+use crate::meter::reservation::Postings;
 
 use super::entry::{Ending, LedgerEntry, TransitionEntry};
 use super::*;
 
+mod leases;
 mod spend;
 
 struct Place {
@@ -50,7 +53,7 @@ fn entry(id: &str, tenant_name: &str, cost: Option<i64>) -> LedgerEntry {
         logical: true,
         usage: Usage { input: Some(1_000), output: Some(50), ..Usage::default() },
         basis: Basis::Exact,
-        price_row: None,
+        price: None,
         cost: cost.map(Money::from_nano),
         status: 200,
         ending: Ending::Complete,
@@ -60,6 +63,9 @@ fn entry(id: &str, tenant_name: &str, cost: Option<i64>) -> LedgerEntry {
         overhead_us: 412,
         first_byte_us: Some(81_000),
         duration_us: 990_000,
+        postings: Postings::new(),
+        snapshot: 1,
+        correction: None,
     }
 }
 
@@ -125,8 +131,8 @@ fn files_of_others_and_of_the_future_are_refused() {
     connection.pragma_update(None, "user_version", 7).expect("a version");
     drop(connection);
     let refusal = Ledger::open(&place.path).expect_err("a newer schema").to_string();
-    insta::assert_snapshot!(refusal, @"the ledger has schema 7 and this program knows schemas up to 1: run the newer Plimsoll that wrote it");
-    assert!(matches!(LedgerReader::open(&place.path), Err(LedgerError::NewerSchema { found: 7, known: 1 })));
+    insta::assert_snapshot!(refusal, @"the ledger has schema 7 and this program knows schemas up to 2: run the newer Plimsoll that wrote it");
+    assert!(matches!(LedgerReader::open(&place.path), Err(LedgerError::NewerSchema { found: 7, known: 2 })));
 
     let other = place.path.with_extension("other");
     rusqlite::Connection::open(&other).expect("a database").execute_batch("CREATE TABLE x (y)").expect("a table");
@@ -188,40 +194,55 @@ fn a_full_queue_gives_no_permit_and_an_unused_permit_gives_its_place_back() {
 }
 
 /// A store on a disk that fills up after some batches.
-struct FullDisk {
+struct BrokenDisk {
     batches_left: u32,
-    appends: Arc<std::sync::atomic::AtomicU32>,
+    appends: Arc<AtomicU32>,
 }
 
-impl LedgerStore for FullDisk {
-    fn append(&mut self, _: &[Record]) -> Result<(), LedgerError> {
-        self.appends.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+impl LedgerStore for BrokenDisk {
+    fn append(&mut self, _: &[Record]) -> Result<Done, LedgerError> {
+        self.appends.fetch_add(1, Ordering::SeqCst);
         self.batches_left = self.batches_left.checked_sub(1).ok_or(LedgerError::Failed)?;
-        Ok(())
+        Ok(Done::default())
+    }
+
+    fn reopen(&mut self) -> Result<(), LedgerError> {
+        unreachable!("only a full disk is tried again")
     }
 }
 
 #[test]
-fn a_failed_commit_ends_writing_and_every_row_after_it_is_counted_as_lost() {
+fn a_failed_commit_ends_writing_and_the_rows_after_it_go_to_the_spool() {
+    let place = place();
     let appends = Arc::default();
-    let store = FullDisk { batches_left: 1, appends: Arc::clone(&appends) };
-    let (queue, thread) = writer::start(store).expect("a thread");
+    let store = BrokenDisk { batches_left: 1, appends: Arc::clone(&appends) };
+    let (queue, receiver) = Queue::new();
+    let (overflow, spool) = Overflow::start(&place.path).expect("a thread");
+    let thread = writer::start(store, &queue, receiver, overflow.clone()).expect("a thread");
     let flush = || {
         let (sender, receiver) = std::sync::mpsc::channel();
-        queue.flush(move |written| sender.send(written).expect("a listener"));
+        let wait: Wait<bool> = Box::new(move |written| sender.send(written).expect("a listener"));
+        queue.tell(Message::Finish(None, Finish::Flush(wait)));
         receiver.recv_timeout(Duration::from_secs(10)).expect("an answer")
     };
     for (name, written) in [("a", true), ("b", false), ("c", false)] {
-        queue.permit().expect("a free place").send(entry(name, "globex", None));
+        queue.permit().expect("a free place").send(entry(name, "globex", Some(7)));
         assert_eq!(flush(), written, "{name}");
     }
     assert!(!queue.healthy());
-    assert_eq!((queue.lost(), queue.free_slots()), (2, QUEUE_SLOTS));
-    assert_eq!(appends.load(std::sync::atomic::Ordering::SeqCst), 2, "a failed commit is not tried again");
-    queue.stop();
+    assert_eq!(appends.load(Ordering::SeqCst), 2, "a failed commit is not tried again");
+    queue.tell(Message::Stop);
     thread.join().expect("an orderly end");
+    overflow.end();
+    spool.join().expect("an orderly end");
+    assert_eq!((queue.lost(), queue.spooled.load(Ordering::SeqCst), queue.free_slots()), (0, 2, QUEUE_SLOTS));
     queue.permit().expect("a free place").send(entry("d", "globex", None));
-    assert_eq!(queue.lost(), 3, "what comes after the end is counted too");
+    assert_eq!(queue.lost(), 1, "what comes after the end is counted");
+    let ledger = Ledger::open(&place.path).expect("a new disk");
+    assert_eq!((total(&ledger).attempts, total(&ledger).cost_nano_usd), (2, 14), "the next start takes the spool in");
+    drop(ledger);
+    let ledger = Ledger::open(&place.path).expect("the same");
+    assert_eq!(total(&ledger).attempts, 2, "once");
 }
 
 #[test]
@@ -282,12 +303,15 @@ fn absurd_token_counts_do_not_break_the_sums() {
     assert_eq!((totals.input_tokens, totals.cost_nano_usd), (i64::MAX, i64::MAX));
     assert_eq!(totals.output_tokens, 1 << 41);
     let mut seen = Vec::new();
-    ledger.reader().replay(Timestamp::default(), &mut |_, _, amounts| seen.push(amounts)).expect("a replay");
+    ledger
+        .reader()
+        .replay(Timestamp::default(), i64::MAX, &mut |_, _, amounts, _| seen.push(amounts))
+        .expect("a replay");
     assert_eq!(seen, [[i64::MAX, i64::MAX, 1]; 2]);
 }
 
 #[test]
-fn a_replay_comes_in_order_with_every_dimension_and_counts_no_refusal() {
+fn a_replay_comes_with_every_dimension_and_counts_no_refusal() {
     let place = place();
     let ledger = Ledger::open(&place.path).expect("a new ledger");
     let at = |id, second, ending| LedgerEntry {
@@ -299,13 +323,14 @@ fn a_replay_comes_in_order_with_every_dimension_and_counts_no_refusal() {
     let retry = LedgerEntry { logical: false, ..at("d", 9, Ending::ClientGone) };
     write(&ledger, [retry, at("b", 8, Ending::Refused), at("a", 3, Ending::Complete), unnamed]);
     let mut seen = Vec::new();
-    let mut post = |moment: Timestamp, of: Dimensions<'_>, amounts: Amounts| {
+    let mut post = |moment: Timestamp, of: Dimensions<'_>, amounts: Amounts, _: bool| {
         assert_eq!((of.tenant_id, of.plan, of.segment), ("globex", Some("growth"), None));
         assert_eq!((of.endpoint_tag, of.data_mode, of.environment), ("_untagged", "real", "prod"));
         assert_eq!((of.user_id, of.workflow_id, of.provider), (None, None, "openai"));
         seen.push((moment.seconds(), of.model.to_owned(), amounts));
     };
-    ledger.reader().replay(Timestamp::from_seconds(4), &mut post).expect("a replay");
+    ledger.reader().replay(Timestamp::from_seconds(4), i64::MAX, &mut post).expect("a replay");
+    seen.sort();
     let named = "gpt-4o".to_owned();
     assert_eq!(seen, [(5, String::new(), [0, 1_050, 1]), (8, named.clone(), [7, 1_050, 0]), (9, named, [7, 1_050, 0])]);
 }
@@ -316,7 +341,7 @@ fn a_query_that_takes_too_long_is_ended() {
     let ledger = Ledger::open(&place.path).expect("a new ledger");
     write(&ledger, (0..2_000).map(|n| entry(&format!("req_{n}"), "globex", Some(n))));
     let slow = ledger.reader().with(Some(Duration::ZERO), |connection| {
-        Ok(connection.query_row("SELECT count(*) FROM attempt a, attempt b", [], |row| row.get::<_, i64>(0))?)
+        Ok(connection.query_row("SELECT count(*) FROM entry a, entry b", [], |row| row.get::<_, i64>(0))?)
     });
     assert!(matches!(slow, Err(LedgerError::TooSlow)), "{slow:?}");
     assert_eq!(total(&ledger).attempts, 2_000, "the next query has its own time");

@@ -1,183 +1,143 @@
-//! The thread that writes, and the bounded queue in front of it. No caller ever waits for the disk here.
+//! The thread that writes, and the bounded queue in front of it. No caller ever waits for the disk here, but for a lease.
 //!
-//! A batch is committed when it has [`BATCH_ROWS`] records or [`BATCH_WAIT`] has passed since its first. A failed commit
-//! ends writing for good: what comes later is counted as lost, and only a restart opens a fresh connection.
+//! A batch is committed when it has [`BATCH_ROWS`] records or [`BATCH_WAIT`] has passed since its first; a lease is waited for,
+//! so it is committed at once with what is there. A full disk is tried again with a fresh connection while rows wait in memory;
+//! any other failed commit ends writing for good, and only a restart opens the file again. Rows that cannot be written go to
+//! the spool.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::entry::LedgerEntry;
-use super::{LedgerError, LedgerStore, Record};
+use super::LedgerStore;
+use super::error::LedgerError;
+use super::lender::{Lender, Wanted};
+use super::overflow::Overflow;
+use super::queue::{Finish, Message, Queue, Receipt, Wait};
+use super::record::{Done, Record, Rules};
 
-/// Attempts that may wait for the disk or be in flight at once.
-pub const QUEUE_SLOTS: usize = 65_536;
 /// The most records of one transaction.
 pub const BATCH_ROWS: usize = 500;
 /// How long the first record of a batch waits for company.
 pub const BATCH_WAIT: Duration = Duration::from_millis(5);
+/// How long after a full disk the next try is made.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// How often leases are looked over.
+const TICK: Duration = Duration::from_secs(5);
 
-/// What the writer thread is told.
-enum Message {
-    Record(Record, Receipt),
-    /// Call back once everything sent before is on the disk, with whether it is.
-    Flush(Box<dyn FnOnce(bool) + Send>),
-    Stop,
-}
-
-/// The callers' side of the queue.
-#[derive(Debug)]
-pub(super) struct Queue {
-    sender: Sender<Message>,
-    /// Invariant: slots plus live permits plus attempts in the queue are [`QUEUE_SLOTS`].
-    slots: AtomicUsize,
-    /// Records that were sent and did not reach the disk.
-    lost: AtomicU64,
-    /// Whether every commit so far succeeded. `Relaxed` suffices: it orders nothing but itself.
-    healthy: AtomicBool,
-}
-
-impl Queue {
-    pub(super) fn permit(self: &Arc<Self>) -> Option<Permit> {
-        let take = |slots: usize| slots.checked_sub(1);
-        self.slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
-        Some(Permit { receipt: Receipt { queue: Arc::clone(self), slot: true, sent: false } })
-    }
-
-    /// Sends a record that needs no slot because policies and people bound how many there are.
-    pub(super) fn send(self: &Arc<Self>, record: Record) {
-        self.post(record, Receipt { queue: Arc::clone(self), slot: false, sent: true });
-    }
-
-    /// After the thread has ended the message comes back and is dropped here; its receipt counts the loss.
-    fn post(&self, record: Record, receipt: Receipt) {
-        drop(self.sender.send(Message::Record(record, receipt)));
-    }
-
-    /// Calls `done` once everything sent before is on the disk. It is dropped uncalled when the thread has ended.
-    pub(super) fn flush(&self, done: impl FnOnce(bool) + Send + 'static) {
-        drop(self.sender.send(Message::Flush(Box::new(done))));
-    }
-
-    pub(super) fn stop(&self) {
-        drop(self.sender.send(Message::Stop));
-    }
-
-    pub(super) fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_lost(&self) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn free_slots(&self) -> usize {
-        self.slots.load(Ordering::Relaxed)
-    }
-}
-
-/// A place in the ledger's queue, taken at admission. Dropped unused it goes back.
-#[derive(Debug)]
-#[must_use = "a permit that is dropped writes nothing"]
-pub struct Permit {
-    receipt: Receipt,
-}
-
-impl Permit {
-    /// Hands the finished attempt to the writer. Never fails and never waits.
-    pub fn send(mut self, entry: LedgerEntry) {
-        self.receipt.sent = true;
-        let queue = Arc::clone(&self.receipt.queue);
-        queue.post(Record::Attempt(Box::new(entry)), self.receipt);
-    }
-}
-
-/// Follows a record until it is on the disk. Dropped earlier, it counts the record as lost: that holds for a failed
-/// commit, for a writer that has ended, and for one that panics.
-#[derive(Debug)]
-struct Receipt {
-    queue: Arc<Queue>,
-    slot: bool,
-    sent: bool,
-}
-
-impl Receipt {
-    fn written(mut self) {
-        self.sent = false;
-    }
-}
-
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        if self.slot {
-            self.queue.slots.fetch_add(1, Ordering::Relaxed);
-        }
-        if self.sent {
-            self.queue.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Starts the thread that owns `store`.
-pub(super) fn start(store: impl LedgerStore + 'static) -> std::io::Result<(Arc<Queue>, JoinHandle<()>)> {
-    let (sender, receiver) = channel();
-    let queue = Arc::new(Queue {
-        sender,
-        slots: AtomicUsize::new(QUEUE_SLOTS),
-        lost: AtomicU64::new(0),
-        healthy: AtomicBool::new(true),
-    });
-    let mut writer = Writer { store, receiver, queue: Arc::clone(&queue), stopping: false };
-    let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run())?;
-    Ok((queue, thread))
+/// Starts the thread that owns `store`. Rows that it cannot take go to `overflow`.
+pub(super) fn start(
+    store: impl LedgerStore + 'static,
+    queue: &Arc<Queue>,
+    receiver: Receiver<Message>,
+    overflow: Overflow,
+) -> std::io::Result<JoinHandle<()>> {
+    let mut writer = Writer {
+        store,
+        receiver,
+        queue: Arc::clone(queue),
+        overflow,
+        lender: Lender::default(),
+        rules: None,
+        state: State::Writing,
+        waiting: Vec::new(),
+        stopping: false,
+    };
+    std::thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run())
 }
 
 struct Writer<S> {
     store: S,
     receiver: Receiver<Message>,
     queue: Arc<Queue>,
+    overflow: Overflow,
+    lender: Lender,
+    rules: Option<Rules>,
+    state: State,
+    /// What a full disk has not taken yet.
+    waiting: Vec<(Record, Receipt)>,
     stopping: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Writing,
+    /// The disk is full; when to try again.
+    Full(Instant),
+    /// A commit failed and nobody knows what is on the disk.
+    Failed,
 }
 
 #[derive(Default)]
 struct Batch {
     records: Vec<Record>,
     receipts: Vec<Receipt>,
-    flushes: Vec<Box<dyn FnOnce(bool) + Send>>,
+    wanted: Vec<(Wanted, Option<Wait<bool>>)>,
+    /// Who waits for the end of this batch, which was ended for them.
+    finish: Option<Finish>,
 }
 
 impl<S: LedgerStore> Writer<S> {
     fn run(&mut self) {
         while !self.stopping {
-            let Ok(first) = self.receiver.recv() else { return };
-            let batch = self.gather(first);
-            self.commit(batch);
+            match self.receiver.recv_timeout(self.patience()) {
+                Ok(first) => {
+                    let batch = self.gather(first);
+                    self.commit(batch);
+                }
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => self.tick(),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+            }
         }
         while let Ok(message) = self.receiver.try_recv() {
             let batch = self.gather(message);
             self.commit(batch);
         }
+        self.end();
     }
 
-    /// Collects until the batch is full, its time is up, or somebody asks for a flush or the end.
+    fn patience(&self) -> Duration {
+        match self.state {
+            State::Full(again) => again.saturating_duration_since(Instant::now()),
+            State::Writing | State::Failed => TICK,
+        }
+    }
+
+    /// Nothing came for a while: the disk may have room again, and leases that nobody uses go back.
+    fn tick(&mut self) {
+        match self.state {
+            State::Full(_) => self.try_again(),
+            State::Writing => {
+                let records = self.lender.idle();
+                self.commit(Batch { records, ..Batch::default() });
+            }
+            State::Failed => {}
+        }
+    }
+
+    /// Collects until the batch is full, its time is up, or somebody waits for it.
     fn gather(&mut self, first: Message) -> Batch {
         let mut batch = Batch::default();
-        let deadline = Instant::now() + BATCH_WAIT;
+        let mut deadline = Instant::now() + BATCH_WAIT;
         let mut next = Some(first);
         while let Some(message) = next.take() {
             match message {
                 Message::Record(record, receipt) => {
-                    batch.records.push(record);
+                    batch.records.push(self.counted(record));
                     batch.receipts.push(receipt);
                 }
-                Message::Flush(done) => {
-                    batch.flushes.push(done);
+                Message::Lease(wanted, wait) => {
+                    if wait.is_some() {
+                        deadline = Instant::now();
+                    }
+                    batch.records.push(Record::Grant(self.lender.grant(&wanted)));
+                    batch.wanted.push((wanted, wait));
+                }
+                Message::Finish(record, finish) => {
+                    batch.records.extend(record);
+                    batch.finish = Some(finish);
                     break;
                 }
                 Message::Stop => {
@@ -186,33 +146,130 @@ impl<S: LedgerStore> Writer<S> {
                 }
             }
             if batch.records.len() < BATCH_ROWS {
-                next = self.next_before(deadline);
+                next = self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
             }
         }
         batch
     }
 
-    fn next_before(&self, deadline: Instant) -> Option<Message> {
-        self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+    /// A call that began under an earlier policy: the counters that are new since count it too, here and in memory.
+    fn counted(&self, mut record: Record) -> Record {
+        if let (Record::Attempt(entry), Some(rules)) = (&mut record, &self.rules)
+            && entry.snapshot < rules.snapshot
+        {
+            rules.add_missing(entry);
+        }
+        record
     }
 
     fn commit(&mut self, batch: Batch) {
-        if self.queue.healthy() && !batch.records.is_empty() {
-            // A panic in the store must not leave a ledger that looks healthy and writes nothing.
-            let guard = Unwritten(&self.queue);
-            match self.store.append(&batch.records) {
-                Ok(()) => std::mem::forget(guard),
-                Err(error) => report(&error, batch.records.len()),
+        let Batch { records, receipts, wanted, finish } = batch;
+        if matches!(self.state, State::Full(again) if again <= Instant::now()) {
+            self.try_again();
+        }
+        let done = match self.state {
+            State::Writing if records.is_empty() => Some(Done::default()),
+            State::Writing => self.append(&records),
+            State::Full(_) | State::Failed => None,
+        };
+        match &done {
+            Some(_) => receipts.into_iter().for_each(Receipt::written),
+            None => self.put_off(records, receipts),
+        }
+        self.answer(wanted, done.as_ref());
+        if let Some(finish) = finish {
+            self.finish(finish, done);
+        }
+    }
+
+    /// One transaction. A panic in the store must not leave a ledger that looks healthy and writes nothing.
+    fn append(&mut self, records: &[Record]) -> Option<Done> {
+        let guard = Unwritten(&self.queue);
+        let appended = self.store.append(records);
+        match appended {
+            Ok(done) => {
+                std::mem::forget(guard);
+                Some(done)
+            }
+            Err(error) => {
+                drop(guard);
+                self.state = if error.is_full() { State::Full(Instant::now() + FULL_PAUSE) } else { State::Failed };
+                report(&error, records.len());
+                None
             }
         }
-        let healthy = self.queue.healthy();
-        if healthy {
-            batch.receipts.into_iter().for_each(Receipt::written);
+    }
+
+    /// Keeps what a full disk may take later; hands over to the spool what this run will not write any more.
+    fn put_off(&mut self, records: Vec<Record>, receipts: Vec<Receipt>) {
+        // Grants and the like have no receipt, and nobody counts on them once their answer was no.
+        let kept = records.into_iter().filter(Record::is_kept).zip(receipts);
+        if self.state == State::Failed {
+            kept.for_each(|(record, receipt)| self.overflow.take(&record, receipt));
         } else {
-            drop(batch.receipts);
+            self.waiting.extend(kept);
         }
-        for done in batch.flushes {
-            done(healthy);
+    }
+
+    /// A fresh connection after a full disk. What is written is forgotten here only when it is committed.
+    fn try_again(&mut self) {
+        if let Err(error) = self.store.reopen() {
+            tracing::debug!(%error, "the ledger cannot be opened again yet");
+            self.state = State::Full(Instant::now() + FULL_PAUSE);
+            return;
+        }
+        self.state = State::Writing;
+        while !self.waiting.is_empty() {
+            let rest = self.waiting.split_off(self.waiting.len().min(BATCH_ROWS));
+            let (records, receipts): (Vec<Record>, Vec<Receipt>) =
+                std::mem::replace(&mut self.waiting, rest).into_iter().unzip();
+            if self.append(&records).is_some() {
+                receipts.into_iter().for_each(Receipt::written);
+            } else {
+                let later = std::mem::take(&mut self.waiting);
+                self.put_off(records, receipts);
+                let (records, receipts) = later.into_iter().unzip();
+                return self.put_off(records, receipts);
+            }
+        }
+        self.queue.healthy.store(true, Ordering::Relaxed);
+        tracing::info!("the ledger writes again");
+    }
+
+    fn answer(&mut self, wanted: Vec<(Wanted, Option<Wait<bool>>)>, done: Option<&Done>) {
+        for (index, (wanted, wait)) in wanted.into_iter().enumerate() {
+            let amount = done.and_then(|done| done.granted.get(index)).copied().unwrap_or(0);
+            self.lender.granted(&wanted, amount);
+            if let Some(wait) = wait {
+                wait(amount > 0);
+            }
+        }
+    }
+
+    fn finish(&mut self, finish: Finish, done: Option<Done>) {
+        match finish {
+            Finish::Flush(wait) => wait(done.is_some()),
+            Finish::Begin(rules, wait) => {
+                if done.is_some() {
+                    self.rules = Some(rules);
+                }
+                wait(done.map(|done| done.last));
+            }
+            Finish::Resolve(wait) => wait(done.map(|done| done.resolved).ok_or(LedgerError::Failed)),
+        }
+    }
+
+    /// The last word: leases go back, and what a full disk did not take goes to the spool.
+    fn end(&mut self) {
+        if matches!(self.state, State::Full(_)) {
+            self.try_again();
+        }
+        if self.state == State::Writing {
+            let records = self.lender.all();
+            self.commit(Batch { records, ..Batch::default() });
+        }
+        for (record, receipt) in std::mem::take(&mut self.waiting) {
+            self.overflow.take(&record, receipt);
         }
     }
 }
@@ -227,5 +284,9 @@ impl Drop for Unwritten<'_> {
 }
 
 fn report(error: &LedgerError, rows: usize) {
-    tracing::error!(%error, rows, "the ledger could not commit; it writes nothing more until a restart");
+    if error.is_full() {
+        tracing::error!(rows, "the ledger's disk is full: rows wait in memory, calls of hard budgets are refused");
+    } else {
+        tracing::error!(%error, rows, "the ledger could not commit; until a restart its rows go to the spool");
+    }
 }

@@ -82,6 +82,11 @@ impl Cell {
         self.settle(0, cost);
     }
 
+    /// Counts an amount that was not held, posted or in doubt.
+    pub fn count(&self, amount: i64, in_doubt: bool) {
+        if in_doubt { self.doubt(0, amount) } else { self.settle(0, amount) }
+    }
+
     /// Posted plus in doubt, never holds: what ladder steps read.
     pub fn used(&self) -> i64 {
         self.posted().saturating_add(self.in_doubt())

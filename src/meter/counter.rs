@@ -17,9 +17,19 @@ use crate::domain::window::Window;
 /// `decide_opened` while no decision is open.
 const NOT_OPENED: i64 = i64::MIN;
 
+/// Which counter it is, wherever it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct CounterName {
+    /// What is counted: the budget's identity.
+    pub identity: Arc<str>,
+    /// The values of its `per` dimensions.
+    pub key: Arc<str>,
+}
+
 /// One window's cells.
 #[derive(Debug)]
 pub struct WindowCounter {
+    name: Arc<CounterName>,
     window: Window,
     cells: [Cell; 3],
     /// What hard budgets may still hold of each unit without asking the store.
@@ -31,15 +41,31 @@ pub struct WindowCounter {
 }
 
 impl WindowCounter {
-    /// An empty counter.
+    /// An empty counter without a name.
     pub fn new(window: Window) -> Self {
+        Self::named(Arc::default(), window)
+    }
+
+    /// An empty counter.
+    pub fn named(name: Arc<CounterName>, window: Window) -> Self {
         Self {
+            name,
             window,
             cells: Default::default(),
             leases: Default::default(),
             announced: AtomicU8::new(0),
             decide_opened: AtomicI64::new(NOT_OPENED),
         }
+    }
+
+    /// Which counter it is.
+    pub fn name(&self) -> &Arc<CounterName> {
+        &self.name
+    }
+
+    /// Whether the other one counts the same, even when it is another one in memory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.window == other.window && self.name == other.name
     }
 
     /// The window that is counted.
@@ -90,6 +116,7 @@ impl WindowCounter {
 /// The windows of one counter: the present one, and of rolling budgets the buckets before it.
 #[derive(Debug, Default)]
 pub struct Counter {
+    name: Arc<CounterName>,
     current: ArcSwapOption<Chain>,
     /// The latest moment it was asked for, in microseconds; coarse.
     touched: AtomicI64,
@@ -107,6 +134,11 @@ struct Chain {
 const TOUCH_MICROS: i64 = 1_000_000;
 
 impl Counter {
+    /// A counter that has counted nothing.
+    pub fn named(name: CounterName) -> Self {
+        Self { name: Arc::new(name), ..Self::default() }
+    }
+
     /// The counter of the window that holds `now`; `make` says which one that is when the present one does not.
     ///
     /// However many callers race, one window follows the other exactly once. When the clock jumps back, the newer window
@@ -123,7 +155,7 @@ impl Counter {
         if let Some(chain) = current.as_ref().filter(|chain| chain.holds(now)) {
             return Arc::clone(&chain.present);
         }
-        self.roll_over(Arc::new(WindowCounter::new(make())), since)
+        self.roll_over(Arc::new(WindowCounter::named(Arc::clone(&self.name), make())), since)
     }
 
     fn roll_over(&self, next: Arc<WindowCounter>, since: Timestamp) -> Arc<WindowCounter> {

@@ -14,6 +14,8 @@ use super::atomic::{AtomicI64, Ordering};
 #[derive(Debug, Default)]
 pub struct Lease {
     free: AtomicI64,
+    /// Below this much free it is time to ask for more; 0 while that was done, or is no use.
+    low: AtomicI64,
 }
 
 impl Lease {
@@ -37,9 +39,16 @@ impl Lease {
         self.add(amount.max(0));
     }
 
-    /// The store has durably leased so much more.
-    pub fn grant(&self, amount: i64) {
+    /// The store has durably leased so much more; below `low` free, it is time for the next.
+    pub fn grant(&self, amount: i64, low: i64) {
         self.add(amount.max(0));
+        self.low.store(low, Ordering::Relaxed);
+    }
+
+    /// Whether to ask for more before somebody has to wait for it: one caller is told so between two grants.
+    pub fn wants_more(&self) -> bool {
+        let low = self.low.load(Ordering::Relaxed);
+        low > 0 && self.free() < low && self.low.swap(0, Ordering::Relaxed) > 0
     }
 
     /// Takes everything that is free, to be returned to the store.
@@ -66,7 +75,7 @@ mod tests {
     fn a_hold_takes_what_is_leased_and_nothing_more() {
         let lease = Lease::default();
         assert_eq!(lease.try_take(5), Err(5));
-        lease.grant(8);
+        lease.grant(8, 0);
         assert_eq!(lease.try_take(5), Ok(()));
         assert_eq!(lease.try_take(5), Err(2));
         lease.give_back(2);
@@ -75,9 +84,22 @@ mod tests {
     }
 
     #[test]
+    fn one_caller_asks_for_more_between_two_grants() {
+        let lease = Lease::default();
+        assert!(!lease.wants_more());
+        lease.grant(8, 4);
+        assert!(!lease.wants_more());
+        lease.try_take(5).unwrap();
+        assert!(lease.wants_more());
+        assert!(!lease.wants_more());
+        lease.grant(1, 8);
+        assert!(lease.wants_more());
+    }
+
+    #[test]
     fn what_is_returned_cannot_be_taken_any_more() {
         let lease = Lease::default();
-        lease.grant(8);
+        lease.grant(8, 0);
         assert_eq!(lease.take_free(), 8);
         assert_eq!((lease.take_free(), lease.try_take(1)), (0, Err(1)));
         assert_eq!(lease.try_take(-3), Ok(()));

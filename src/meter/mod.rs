@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use self::counter::Counter;
+use self::counter::{Counter, CounterName};
 use crate::domain::clock::Timestamp;
 
 /// The counters of one budget identity by key.
@@ -36,7 +36,8 @@ impl Meter {
         if let Some(counter) = keys.get(key) {
             return Arc::clone(&counter);
         }
-        Arc::clone(&keys.entry(Box::from(key)).or_default())
+        let make = || Arc::new(Counter::named(CounterName { identity: Arc::clone(identity), key: Arc::from(key) }));
+        Arc::clone(&keys.entry(Box::from(key)).or_insert_with(make))
     }
 
     fn keys(&self, identity: &Arc<str>) -> Arc<Keys> {

@@ -1,13 +1,13 @@
 //! What a call holds and counts, from admission to settlement.
 //!
 //! A [`Reservation`] carries every window that counts its call, with a hold where a hard budget asks for one. It posts to
-//! each window exactly once; dropped without settlement it gives its holds back. It does not know prices or policies.
+//! each window exactly once; dropped without settlement it leaves no trace. It does not know prices or policies.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::cell::Refused;
+use super::cell;
 use super::counter::WindowCounter;
 use crate::domain::standing::{Amounts, Unit};
 
@@ -49,7 +49,61 @@ pub struct Refusal {
     /// The index of the ask.
     pub ask: usize,
     /// Why.
-    pub why: Refused,
+    pub why: Misfit,
+}
+
+/// Why a hold does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// It would fit if the calls in flight held nothing: trying again soon may succeed.
+    Held,
+    /// It would not fit even then.
+    Full,
+    /// It fits below the ceiling, and the store has not leased so much yet.
+    Unleased {
+        /// How much more must be leased.
+        missing: i64,
+    },
+}
+
+impl From<cell::Refused> for Misfit {
+    fn from(refused: cell::Refused) -> Self {
+        match refused {
+            cell::Refused::Held => Self::Held,
+            cell::Refused::Full => Self::Full,
+        }
+    }
+}
+
+/// A window that counted a call, and how much of that a lease had covered.
+#[derive(Debug, Clone)]
+pub struct Posting {
+    /// The counter.
+    pub counter: Arc<WindowCounter>,
+    /// The part of what was posted that came out of the lease. The rest was never held: a call outside the promise of a
+    /// hard budget, or debt.
+    pub covered: Amounts,
+}
+
+/// Every window that counted a call.
+pub type Postings = SmallVec<[Posting; 4]>;
+
+/// Counts a call that has ended in one more window, unless it counted there: a later policy brought it.
+///
+/// A counter that a policy dropped and brought back is another one in memory, which has to be told, and the same one in the
+/// ledger; so it takes the place of the first.
+pub fn count_also(postings: &mut Postings, counter: &Arc<WindowCounter>, amounts: Amounts, in_doubt: bool) {
+    if postings.iter().any(|known| Arc::ptr_eq(&known.counter, counter)) {
+        return;
+    }
+    for unit in Unit::ALL {
+        // That a request was made is never in doubt.
+        counter.cell(unit).count(amounts[unit.index()], in_doubt && unit != Unit::Requests);
+    }
+    match postings.iter_mut().find(|known| known.counter.is_same(counter)) {
+        Some(known) => known.counter = Arc::clone(counter),
+        None => postings.push(Posting { counter: Arc::clone(counter), covered: [0; 3] }),
+    }
 }
 
 /// A window that counts the call, and what the call holds of it.
@@ -57,6 +111,9 @@ pub struct Refusal {
 struct Line {
     counter: Arc<WindowCounter>,
     held: Amounts,
+    covered: Amounts,
+    /// Requests that were counted at admission.
+    requests: i64,
 }
 
 impl Line {
@@ -65,7 +122,25 @@ impl Line {
             let held = std::mem::take(&mut self.held[unit.index()]);
             if held != 0 {
                 self.counter.cell(unit).release(held);
+                self.counter.lease(unit).give_back(held);
             }
+        }
+        // The call was admitted as a request and never left: no row will say so.
+        let requests = std::mem::take(&mut self.requests);
+        if requests != 0 {
+            self.counter.cell(Unit::Requests).post(-requests);
+            self.counter.lease(Unit::Requests).give_back(self.covered[Unit::Requests.index()]);
+        }
+    }
+
+    /// Ends the hold of a unit: `post` does it in the cell, and what was not spent goes back to the lease.
+    fn close(&mut self, unit: Unit, spent: i64, post: impl Fn(&cell::Cell, i64)) {
+        let held = std::mem::take(&mut self.held[unit.index()]);
+        post(self.counter.cell(unit), held);
+        let covered = spent.clamp(0, held);
+        self.covered[unit.index()] = covered;
+        if held > covered {
+            self.counter.lease(unit).give_back(held - covered);
         }
     }
 }
@@ -91,14 +166,23 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    fn take(&mut self, ask: &Ask<'_>) -> Result<(), Refused> {
+    fn take(&mut self, ask: &Ask<'_>) -> Result<(), Misfit> {
         let line = self.line(ask.counter);
         let Some(hold) = ask.hold else { return Ok(()) };
         let (cell, taken) = (line.counter.cell(hold.unit), &mut line.held[hold.unit.index()]);
         let amount = hold.amount.max(0);
         let missing = amount.saturating_sub(*taken).max(0);
         // The whole hold decides whether the call would ever fit, also when a part of it is taken already.
-        cell.try_hold(missing, hold.ceiling).map_err(|_| cell.refusal(amount, hold.ceiling))?;
+        let misfit = || Misfit::from(cell.refusal(amount, hold.ceiling));
+        let lease = line.counter.lease(hold.unit);
+        if let Err(short) = lease.try_take(missing) {
+            let fits = cell.committed().checked_add(missing).is_some_and(|sum| sum <= hold.ceiling);
+            return Err(if fits { Misfit::Unleased { missing: short } } else { misfit() });
+        }
+        cell.try_hold(missing, hold.ceiling).map_err(|_| {
+            lease.give_back(missing);
+            misfit()
+        })?;
         *taken += missing;
         Ok(())
     }
@@ -106,38 +190,40 @@ impl Reservation {
     fn line(&mut self, counter: &Arc<WindowCounter>) -> &mut Line {
         let known = self.lines.iter().position(|line| Arc::ptr_eq(&line.counter, counter));
         let index = known.unwrap_or_else(|| {
-            self.lines.push(Line { counter: Arc::clone(counter), held: [0; 3] });
+            self.lines.push(Line { counter: Arc::clone(counter), held: [0; 3], covered: [0; 3], requests: 0 });
             self.lines.len() - 1
         });
         &mut self.lines[index]
     }
 
-    /// The call is admitted: a logical request is counted now, whatever becomes of it. Call it once.
+    /// The call is admitted: a logical request is counted now, unless the reservation is dropped. Call it once.
     pub fn admit(&mut self, logical: bool) {
         for line in &mut self.lines {
-            let held = std::mem::take(&mut line.held[Unit::Requests.index()]);
-            line.counter.cell(Unit::Requests).settle(held, i64::from(logical));
+            let requests = i64::from(logical);
+            line.close(Unit::Requests, requests, |cell, held| cell.settle(held, requests));
+            line.requests = requests;
         }
     }
 
     /// The call is over: `actual` money and tokens are posted to every window, in place of what was held. More than was held
     /// is posted as debt. The requests of `actual` are not read: they were counted at admission.
-    pub fn settle(mut self, actual: Amounts) {
-        self.finish(|line, unit, held| line.counter.cell(unit).settle(held, actual[unit.index()]));
+    pub fn settle(mut self, actual: Amounts) -> Postings {
+        self.finish(actual, cell::Cell::settle)
     }
 
     /// The call is over and nobody knows what it cost: `charged` money and tokens are in doubt in every window.
-    pub fn doubt(mut self, charged: Amounts) {
-        self.finish(|line, unit, held| line.counter.cell(unit).doubt(held, charged[unit.index()]));
+    pub fn doubt(mut self, charged: Amounts) -> Postings {
+        self.finish(charged, cell::Cell::doubt)
     }
 
-    fn finish(&mut self, post: impl Fn(&Line, Unit, i64)) {
+    fn finish(&mut self, amounts: Amounts, post: impl Fn(&cell::Cell, i64, i64)) -> Postings {
         for line in &mut self.lines {
             for unit in [Unit::Money, Unit::Tokens] {
-                let held = std::mem::take(&mut line.held[unit.index()]);
-                post(line, unit, held);
+                let amount = amounts[unit.index()];
+                line.close(unit, amount, |cell, held| post(cell, held, amount));
             }
         }
+        self.lines.drain(..).map(|line| Posting { counter: line.counter, covered: line.covered }).collect()
     }
 
     /// What is held in a unit, at most over all windows.
@@ -159,14 +245,23 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::domain::window::Window;
 
+    /// A counter with more leased than any limit here.
     fn window() -> Arc<WindowCounter> {
-        Arc::new(WindowCounter::new(Window::EVER))
+        let counter = WindowCounter::new(Window::EVER);
+        for unit in Unit::ALL {
+            counter.lease(unit).grant(LEASED, 0);
+        }
+        Arc::new(counter)
     }
+
+    const LEASED: i64 = 1_000_000;
 
     fn money(counter: &WindowCounter) -> (i64, i64) {
         let cell = counter.cell(Unit::Money);
@@ -190,13 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_call_gives_back_its_holds_and_stays_a_request() {
+    fn a_dropped_call_leaves_no_trace() {
         let hard = window();
         let mut reservation = reserve(&[Ask::hold(&hard, Unit::Money, 100, 100)]).unwrap();
         reservation.admit(true);
+        assert_eq!(hard.cell(Unit::Requests).used(), 1);
         drop(reservation);
         assert_eq!(money(&hard), (0, 0));
-        assert_eq!(hard.cell(Unit::Requests).used(), 1);
+        assert_eq!(hard.cell(Unit::Requests).committed(), 0);
+        assert_eq!(Unit::ALL.map(|unit| hard.lease(unit).free()), [LEASED; 3]);
     }
 
     #[test]
@@ -217,7 +314,7 @@ mod tests {
             Ask::hold(&second, Unit::Money, 50, 100),
             Ask::hold(&third, Unit::Money, 50, 100),
         ];
-        assert_eq!(reserve(&asks).unwrap_err(), Refusal { ask: 1, why: Refused::Full });
+        assert_eq!(reserve(&asks).unwrap_err(), Refusal { ask: 1, why: Misfit::Full });
         assert_eq!((money(&first), money(&second), money(&third)), ((0, 0), (60, 60), (0, 0)));
     }
 
@@ -237,7 +334,7 @@ mod tests {
         let shared = window();
         let both =
             |low, high| reserve(&[Ask::hold(&shared, Unit::Money, 80, high), Ask::hold(&shared, Unit::Money, 80, low)]);
-        assert_eq!(both(79, 200).unwrap_err(), Refusal { ask: 1, why: Refused::Full });
+        assert_eq!(both(79, 200).unwrap_err(), Refusal { ask: 1, why: Misfit::Full });
         assert_eq!(money(&shared), (0, 0));
         let reservation = both(80, 200).unwrap();
         assert_eq!(money(&shared), (0, 80));
@@ -253,6 +350,12 @@ mod tests {
         ) {
             let (hard, harder, soft) = (window(), window(), window());
             let (mut posted, mut open) = (0, Vec::new());
+            let mut covered = HashMap::new();
+            let mut tally = |postings: Postings| {
+                for Posting { counter, covered: part } in postings {
+                    *covered.entry(Arc::as_ptr(&counter)).or_insert(0) += part[0];
+                }
+            };
             for (end, hold, cost, first) in calls {
                 let asks = [
                     Ask::count(&soft),
@@ -268,14 +371,16 @@ mod tests {
                     Ok(reservation) if first => open.push(reservation),
                     Ok(reservation) => match end {
                         0 => drop(reservation),
-                        1 => { reservation.settle([cost, 0, 0]); posted += cost; }
-                        _ => { reservation.doubt([cost, 0, 0]); posted += cost; }
+                        1 => { tally(reservation.settle([cost, 0, 0])); posted += cost; }
+                        _ => { tally(reservation.doubt([cost, 0, 0])); posted += cost; }
                     },
                 }
             }
             drop(open);
             for counter in [&hard, &harder, &soft] {
                 prop_assert_eq!(money(counter), (posted, posted));
+                // What a lease covered is spent of it, and everything else is free again.
+                prop_assert_eq!(counter.lease(Unit::Money).free(), LEASED - covered.get(&Arc::as_ptr(counter)).unwrap_or(&0));
             }
         }
     }

@@ -29,7 +29,7 @@ use crate::domain::price::PriceBook;
 use crate::domain::window::Period;
 use crate::gateway::certificate::Certificate;
 use crate::gateway::listen::{self, Running};
-use crate::gateway::{Gateway, keys, upstream};
+use crate::gateway::{Gateway, Replays, keys, upstream};
 use crate::ledger::{Column, Ledger, LedgerError, SpendQuery};
 use crate::meter::Meter;
 use crate::meter::pace::Pace;
@@ -96,7 +96,7 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let control = control(policies, prices, &targets, &clock, &ledger)?;
         metrics.policy_loaded(true, clock.now().seconds());
-        label_dearest(&metrics, &ledger, clock.now());
+        label_dearest(&runtime, &metrics, &ledger, clock.now());
         let courier = {
             let _inside = runtime.enter();
             Arc::new(Courier::start(targets, &clock, Arc::new(note_delivery), Retries::default()))
@@ -104,6 +104,7 @@ impl Node {
         let certificate =
             tls.map(|files| Certificate::load(files.cert, files.key)).transpose().map_err(StartError::Io)?;
         let gateway = Arc::new(Gateway {
+            replays: data.replay.map(Replays::new),
             options: data,
             meter: Arc::clone(control.meter()),
             control,
@@ -113,7 +114,7 @@ impl Node {
             courier,
             clock,
             tls: upstream::tls_connector(),
-            in_flight: DashMap::new(),
+            presences: DashMap::new(),
             retries: crate::gateway::Retries::default(),
         });
         let acceptor = certificate.as_ref().map(Certificate::acceptor);
@@ -240,14 +241,15 @@ fn control(
     Control::start(around).map(Arc::new).map_err(StartError::Policy)
 }
 
-/// The dearest tenants of the last month keep labels of their own over a restart.
-fn label_dearest(metrics: &Metrics, ledger: &Ledger, now: Timestamp) {
+/// The dearest tenants of the last month keep labels of their own over a restart. The start does not wait for the sum.
+fn label_dearest(runtime: &Runtime, metrics: &Arc<Metrics>, ledger: &Ledger, now: Timestamp) {
     let since = Timestamp::from_seconds(now.seconds() - Period::Month.nominal_seconds());
     let query = SpendQuery { by: vec![Column::TenantId], since: Some(since), until: None, filters: Vec::new() };
-    match ledger.reader().spend(&query) {
+    let (metrics, reader) = (Arc::clone(metrics), ledger.reader());
+    runtime.spawn_blocking(move || match reader.spend(&query) {
         Ok(rows) => metrics.label_tenants(rows.iter().filter_map(|row| row.dimensions.first()?.as_deref())),
         Err(error) => tracing::warn!(%error, "the dearest tenants could not be read from the ledger"),
-    }
+    });
 }
 
 /// The configured token, or a random one.
@@ -267,6 +269,10 @@ fn notes(gateway: &Gateway, generated: bool, token: &SecretString) -> Vec<String
     }
     if gateway.ledger.opened_after_crash() {
         notes.push("the last run did not end cleanly: rows of its last moments may be missing".to_owned());
+    }
+    let doubted = gateway.ledger.doubted_leases();
+    if doubted > 0 {
+        notes.push(format!("{doubted} leases of the last run are in doubt: `plimsoll ledger in-doubt` lists them"));
     }
     let snapshot = gateway.control.load();
     for section in snapshot.policy.not_in_force() {
@@ -292,7 +298,12 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
             _ = due.tick() => {}
         }
         gateway.pace.forget_idle(gateway.clock.now());
-        gateway.in_flight.retain(|_, calls| Arc::strong_count(calls) > 1);
+        let now = gateway.clock.now();
+        gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_users(now));
+        gateway.retries.forget_old(now);
+        if let Some(replays) = &gateway.replays {
+            replays.forget_old(now);
+        }
         forget_closed_windows(&gateway);
         if let Some(certificate) = &certificate {
             let now = certificate.changed_at();

@@ -39,7 +39,7 @@ pub(super) fn state(gateway: &Arc<Gateway>, token: &SecretString) -> AdminState 
             let snapshot = one.control.load();
             let known = snapshot.directory.tenant(id.as_str()).cloned();
             let tenant =
-                known.or_else(|| one.in_flight.contains_key(id).then(|| Arc::new(Tenant::unknown(id.clone()))));
+                known.or_else(|| one.presences.contains_key(id).then(|| Arc::new(Tenant::unknown(id.clone()))));
             tenant.map(|tenant| tenant_view(&one, &snapshot, &tenant))
         }),
         put_tenant: Box::new(move |tenant| put_tenant(&put, tenant)),
@@ -170,6 +170,8 @@ fn readings(gateway: &Gateway) -> Readings {
         budgets,
         ledger_dropped: gateway.ledger.lost(),
         panics: caught_so_far(),
+        ledger_spooled: gateway.ledger.spooled(),
+        ledger_wal_bytes: gateway.ledger.wal_bytes(),
         ledger_healthy: gateway.ledger.healthy(),
     }
 }

@@ -1,6 +1,5 @@
 //! Budgets: whom they count, over which period, up to which limit.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -96,19 +95,6 @@ impl Matcher {
         self.all.iter().all(|(dimension, globs)| fits_one(*dimension, globs, dimension.of(dimensions)))
             && !self.not.as_ref().is_some_and(|not| not.fits(dimensions))
     }
-
-    /// The same text for the same meaning, whatever the order in the file.
-    fn canonical(&self, out: &mut String) {
-        for (dimension, globs) in &self.all {
-            let globs: Vec<&str> = globs.iter().map(Glob::as_str).collect();
-            let _ = write!(out, "{}={};", dimension.as_str(), globs.join("\u{1f}"));
-        }
-        if let Some(not) = &self.not {
-            out.push_str("not(");
-            not.canonical(out);
-            out.push(')');
-        }
-    }
 }
 
 /// A model's name fits its dated releases too.
@@ -176,7 +162,7 @@ pub struct Budget {
     pub hard: bool,
     /// What happens when.
     pub ladder: Ladder,
-    /// Name, match, per, span and time zone: counters belong to the same budget as long as this text is the same.
+    /// Name, match, per, span and time zone, see [`Identity`](super::identity::Identity).
     pub identity: Arc<str>,
     /// Which calls it counts.
     pub matcher: Matcher,
@@ -190,14 +176,5 @@ impl Budget {
     /// Whether it has one counter per tenant (and perhaps finer).
     pub fn is_per_tenant(&self) -> bool {
         self.per.contains(&Dimension::TenantId)
-    }
-
-    /// The text by which counters are recognised again.
-    pub(crate) fn identify(name: &str, matcher: &Matcher, per: &[Dimension], span: Span, zone: &str) -> Arc<str> {
-        let mut text = format!("{name}|");
-        matcher.canonical(&mut text);
-        let per: Vec<&str> = per.iter().map(|dimension| dimension.as_str()).collect();
-        let _ = write!(text, "|{}|{span}|{zone}", per.join(","));
-        Arc::from(text)
     }
 }

@@ -14,6 +14,7 @@ mod describe;
 mod evaluate;
 pub mod exception;
 pub mod glob;
+pub mod identity;
 pub mod ladder;
 pub mod plan;
 pub mod reader;
@@ -28,7 +29,7 @@ use crate::domain::attribution::Attribution;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Counted, CountedBudgets, Dimensions};
 use crate::domain::tenant::Tenant;
-use crate::domain::window::{Span, Window, calendar_window};
+use crate::domain::window::Window;
 
 use budget::{Budget, Dimension, Limit};
 use decision::{BudgetState, Step, StepSet};
@@ -181,19 +182,14 @@ impl Policy {
         }
     }
 
-    /// The budgets that count a call, with the limit in force for its tenant, sorted by index.
-    ///
-    /// A budget whose limit does not resolve (no plan, no revenue) does not count the call. An exception can raise a
+    /// The budgets that count a call, with the limit in force for its tenant, sorted by index. An exception can raise a
     /// limit and never lowers it.
     pub fn counted(&self, call: &CallFacts<'_>) -> CountedBudgets {
         let dimensions = self.dimensions(call.tenant, call.attribution, call.provider, call.model);
         let mut counted = CountedBudgets::new();
         for budget in 0..self.budgets.len() {
-            if !self.counts(budget, &dimensions) {
-                continue;
-            }
-            if let Some(limit) = self.limit(budget, call.tenant, call.now) {
-                counted.push(Counted { budget, limit });
+            if self.counts(budget, &dimensions) {
+                counted.push(Counted { budget, limit: self.limit(budget, call.tenant, call.now) });
             }
         }
         counted
@@ -202,8 +198,7 @@ impl Policy {
     /// Whether a budget's `match` fits, and it is not per workflow without one.
     pub fn counts(&self, budget: usize, dimensions: &Dimensions<'_>) -> bool {
         let Some(budget) = self.budgets.get(budget) else { return false };
-        let unbound = budget.per.contains(&Dimension::WorkflowId) && dimensions.workflow_id.is_none();
-        !unbound && budget.matcher.fits(dimensions)
+        identity::counts(&budget.matcher, &budget.per, dimensions)
     }
 
     /// The limit of a budget for a tenant, exceptions included, in the budget's unit.
@@ -228,25 +223,13 @@ impl Policy {
     /// `None` when the budget is per workflow and the call belongs to none.
     pub fn counter_key(&self, budget: usize, dimensions: &Dimensions<'_>) -> Option<String> {
         let per = &self.budgets.get(budget)?.per;
-        if per.contains(&Dimension::WorkflowId) && dimensions.workflow_id.is_none() {
-            return None;
-        }
-        let mut key = String::new();
-        for (at, dimension) in per.iter().enumerate() {
-            if at > 0 {
-                key.push(KEY_SEPARATOR);
-            }
-            key.push_str(dimension.of(dimensions));
-        }
-        Some(key)
+        let unbound = per.contains(&Dimension::WorkflowId) && dimensions.workflow_id.is_none();
+        (!unbound).then(|| identity::key(per, dimensions))
     }
 
     /// The window of a budget that holds `now`.
     pub fn window(&self, budget: usize, now: Timestamp) -> Window {
-        match self.budgets.get(budget).map(|budget| budget.span) {
-            Some(Span::Calendar(period)) => calendar_window(period, &self.zone, now),
-            Some(Span::Rolling(_) | Span::Workflow) | None => Window::EVER,
-        }
+        self.budgets.get(budget).map_or(Window::EVER, |budget| identity::window(budget.span, &self.zone, now))
     }
 
     /// Who is told when a budget reaches a step.

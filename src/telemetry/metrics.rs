@@ -142,6 +142,10 @@ pub struct Readings {
     pub budgets: Vec<BudgetReading>,
     /// Ledger rows that were lost.
     pub ledger_dropped: u64,
+    /// Ledger rows that wait in the spool for the next start.
+    pub ledger_spooled: u64,
+    /// The size of the ledger's write-ahead log, in bytes.
+    pub ledger_wal_bytes: u64,
     /// Panics that were caught since the process began.
     pub panics: u64,
     /// Whether the ledger can be written.

@@ -133,6 +133,13 @@ impl Scrape {
         let help = "Ledger rows that were lost";
         let mut metric = encoder.encode_descriptor("ledger_dropped", help, None, MetricType::Counter)?;
         counter(&mut metric, &readings.ledger_dropped)?;
+        let help = "Ledger rows that wait in the spool for the next start";
+        let mut metric = encoder.encode_descriptor("ledger_spooled", help, None, MetricType::Counter)?;
+        counter(&mut metric, &readings.ledger_spooled)?;
+        let help = "Size of the write-ahead log; it grows while somebody reads for long";
+        encoder
+            .encode_descriptor("ledger_wal_bytes", help, None, MetricType::Gauge)?
+            .encode_gauge(&readings.ledger_wal_bytes)?;
         let help = "Panics that were caught, each of which failed one call";
         let mut metric = encoder.encode_descriptor("panics", help, None, MetricType::Counter)?;
         counter(&mut metric, &readings.panics)?;

@@ -29,6 +29,8 @@ fn the_page_has_the_promised_names() {
             BudgetReading { budget: "free".into(), tenant: Some("globex".into()), used: 0, limit: 0, state: 2 },
         ],
         ledger_dropped: 3,
+        ledger_spooled: 4,
+        ledger_wal_bytes: 4_096,
         panics: 2,
         ledger_healthy: true,
     });

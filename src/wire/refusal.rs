@@ -180,6 +180,7 @@ fn gemini<'a>(refusal: &Refusal<'a>) -> Wrapped<GeminiError<'a>> {
         402 => "FAILED_PRECONDITION",
         403 => "PERMISSION_DENIED",
         404 => "NOT_FOUND",
+        409 => "ABORTED",
         429 => "RESOURCE_EXHAUSTED",
         500 => "INTERNAL",
         501 => "UNIMPLEMENTED",

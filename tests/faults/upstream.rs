@@ -40,6 +40,7 @@ budgets:
 ";
 
 /// How many rounds a long test runs: few in CI, as many as the environment says elsewhere.
+#[expect(clippy::disallowed_methods, reason = "the length of a test is no setting of the gateway")]
 fn rounds(variable: &str, usual: usize) -> usize {
     std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
 }

@@ -28,7 +28,7 @@ async fn without_a_ledger_hard_budgets_refuse_and_the_others_pass_with_a_warning
     row(&rig, before.header("plimsoll-request-id")).await;
     // From now on every insert fails, as on a full disk.
     let other = rusqlite::Connection::open(rig.folder.path().join("plimsoll.db")).expect("a second connection");
-    let fault = "CREATE TRIGGER full BEFORE INSERT ON attempt BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+    let fault = "CREATE TRIGGER full BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
     other.execute_batch(fault).expect("a trigger");
     eventually("the first lost row", async || !call("acme-corp").await.header("plimsoll-warning").is_empty()).await;
 

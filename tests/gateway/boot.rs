@@ -48,6 +48,18 @@ open: yes
 }
 
 #[test]
+fn a_replay_without_end_or_of_no_size() {
+    insta::assert_snapshot!(mistakes("replay: { keep: 2 days, memory: much, for: all }\n"), @r"
+    plimsoll.yaml:1:17: error[E027]: `2 days` is not a duration between 1 ms and a day (write `10 s`)
+    plimsoll.yaml:1:33: error[E026]: `much` is not a size (write `32 MiB`)
+    plimsoll.yaml:1:39: error[E104]: unknown key `for` in `replay`
+    ");
+    insta::assert_snapshot!(mistakes("replay: yes\n"), @"plimsoll.yaml:1:9: error[E106]: `replay` must be keys with values");
+    assert_eq!(mistakes("replay: {}\n"), "no mistakes");
+    assert_eq!(mistakes("replay: { keep: 1 hour, memory: 1 GiB }\n"), "no mistakes");
+}
+
+#[test]
 fn an_address_a_token_a_ledger_and_a_word_that_are_none() {
     let found = mistakes(
         r"

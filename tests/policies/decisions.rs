@@ -44,14 +44,17 @@ pub(crate) fn facts<'a>(tenant: &'a Tenant, attribution: &'a Attribution) -> Cal
 /// Standings with `share` percent of every limit used.
 pub(crate) fn standings(policy: &Policy, facts: &CallFacts<'_>, share: i64, opened: Option<Timestamp>) -> Standings {
     let counted = policy.counted(facts);
-    let standing = |counted: &plimsoll::domain::standing::Counted| Standing {
-        budget: counted.budget,
-        limit: counted.limit,
-        used: counted.limit / 100 * share,
-        window: policy.window(counted.budget, facts.now),
-        decide_opened: opened,
+    let standing = |counted: &plimsoll::domain::standing::Counted| {
+        let limit = counted.limit?;
+        Some(Standing {
+            budget: counted.budget,
+            limit,
+            used: limit / 100 * share,
+            window: policy.window(counted.budget, facts.now),
+            decide_opened: opened,
+        })
     };
-    counted.iter().map(standing).collect()
+    counted.iter().filter_map(standing).collect()
 }
 
 fn decide(tenant: &str, tag: &str, share: i64, opened: Option<Timestamp>) -> Decision {
@@ -164,16 +167,19 @@ fn limits_come_from_plan_revenue_and_exception() {
     let limit = |tenant: &str, moment: Timestamp| {
         let tenant = directory.tenant(tenant).expect("a tenant");
         let facts = CallFacts { now: moment, ..facts(tenant, &attribution) };
-        policy.counted(&facts).iter().find(|counted| counted.budget == month).map(|counted| counted.limit / DOLLAR)
+        let counted = policy.counted(&facts).into_iter().find(|counted| counted.budget == month);
+        counted.and_then(|counted| counted.limit).map(|limit| limit / DOLLAR)
     };
     assert_eq!(limit("globex", now()), Some(150));
     assert_eq!(limit("soylent", now()), Some(12));
     assert_eq!(limit("acme-corp", at("2027-01-31T22:59:59Z")), Some(900), "inclusive of the last day in Berlin");
     assert_eq!(limit("acme-corp", at("2027-01-31T23:00:00Z")), Some(720), "30% of 2400");
     let stranger = Tenant::unknown(plimsoll::domain::tenant::TenantId::new("stranger").expect("an id"));
-    assert!(policy.counted(&facts(&stranger, &attribution)).is_empty(), "no plan, no limit");
-    let poor = Tenant { plan: Some(Arc::from("enterprise")), ..stranger };
-    assert!(policy.counted(&facts(&poor, &attribution)).is_empty(), "no revenue, no limit");
+    let unlimited =
+        |tenant: &Tenant| policy.counted(&facts(tenant, &attribution)).iter().all(|counted| counted.limit.is_none());
+    assert!(unlimited(&stranger), "no plan, no limit, and counted nevertheless");
+    let poor = Tenant { plan: Some(Arc::from("enterprise")), ..stranger.clone() };
+    assert!(unlimited(&poor), "no revenue, no limit");
 }
 
 #[test]

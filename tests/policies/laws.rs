@@ -90,14 +90,16 @@ impl Shot {
         let opened =
             self.opened.map(|days| plimsoll::domain::clock::Timestamp::from_micros(now().micros() - days * day));
         let counted = policy.counted(facts);
-        let standing = |counted: &plimsoll::domain::standing::Counted| Standing {
-            budget: counted.budget,
-            limit: counted.limit,
-            used: used[counted.budget % used.len()],
-            window: policy.window(counted.budget, facts.now),
-            decide_opened: opened,
+        let standing = |counted: &plimsoll::domain::standing::Counted| {
+            Some(Standing {
+                budget: counted.budget,
+                limit: counted.limit?,
+                used: used[counted.budget % used.len()],
+                window: policy.window(counted.budget, facts.now),
+                decide_opened: opened,
+            })
         };
-        counted.iter().map(standing).collect()
+        counted.iter().filter_map(standing).collect()
     }
 }
 

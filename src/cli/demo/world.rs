@@ -16,6 +16,7 @@ use crate::domain::usage::{Basis, Usage};
 use crate::domain::window::{Period, calendar_window};
 use crate::ledger::Ledger;
 use crate::ledger::entry::{Ending, LedgerEntry};
+use crate::meter::reservation::Postings;
 use crate::node::Node;
 use crate::sim::{Provider, Script};
 
@@ -166,7 +167,7 @@ fn past(nth: usize, tenant: &str, (tag, prompt): (&str, &str), cents: i64, at: T
         logical: true,
         usage: Usage { input: Some(tokens), output: Some(tokens / 20), ..Usage::default() },
         basis: Basis::Exact,
-        price_row: None,
+        price: None,
         cost: Some(Money::from_nano(cents * 10_000_000)),
         status: 200,
         ending: Ending::Complete,
@@ -176,5 +177,8 @@ fn past(nth: usize, tenant: &str, (tag, prompt): (&str, &str), cents: i64, at: T
         overhead_us: 0,
         first_byte_us: None,
         duration_us: 0,
+        postings: Postings::new(),
+        snapshot: 0,
+        correction: None,
     })
 }

@@ -13,6 +13,7 @@ use crate::policy::Mode;
 use crate::policy::amount::{self, LimitText};
 use crate::policy::budget::{Amount, Budget, Dimension, Limit, Matcher};
 use crate::policy::glob::Glob;
+use crate::policy::identity;
 use crate::policy::ladder::Ladder;
 use crate::policy::reader::{Fields, Problems, expect_list, expect_str, expect_word};
 use crate::policy::tree::{Kind, Node};
@@ -67,7 +68,7 @@ impl Shop<'_, '_, '_> {
             mode: mode.unwrap_or(self.mode),
             hard: ladder.blocks_all(),
             ladder,
-            identity: Budget::identify(name, &matcher, &per, span, &self.ground.zone_name),
+            identity: identity::text(name, &matcher, &per, span, &self.ground.zone_name),
             per,
             matcher,
             limit,

@@ -81,7 +81,7 @@ impl Drop for Program {
 /// Reads an answer to its end or to where it is cut.
 async fn read_on(mut exchange: Exchange, nonce: String) -> (Told, bool) {
     let mut whole = true;
-    while let Some(frame) = tokio::time::timeout(Duration::from_secs(60), exchange.frame()).await.expect("a frame") {
+    while let Some(frame) = tokio::time::timeout(Duration::from_mins(1), exchange.frame()).await.expect("a frame") {
         if frame.is_err() {
             whole = false;
             break;

@@ -1,0 +1,217 @@
+//! What the ledger remembers becomes counters: those it keeps are taken up as they are, those of budgets that are new are
+//! added up from its rows. No row is missed and none counted twice, also when calls settle meanwhile.
+//!
+//! The order does that. First the ledger is told the new rules: rows that come after are counted by them as they are
+//! written. Then the rows before are added up. Only then is the policy in force, and calls count by it themselves.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::standing::{Amounts, Dimensions, Unit};
+use crate::domain::tenant::Tenant;
+use crate::domain::window::Window;
+use crate::meter::counter::{CounterName, WindowCounter};
+use crate::policy::Policy;
+use crate::policy::decision::{Step, StepSet};
+
+use super::{Snapshot, Surroundings};
+
+/// A step that a counter had reached before.
+#[derive(Debug, Clone)]
+pub struct PastStep {
+    /// The budget's name.
+    pub budget: Arc<str>,
+    /// The counter's key.
+    pub key: Arc<str>,
+    /// The start of its window.
+    pub window_start: Timestamp,
+    /// The step.
+    pub step: Step,
+    /// When it was reached.
+    pub at: Timestamp,
+}
+
+/// A counter as the ledger keeps it.
+#[derive(Debug, Clone)]
+pub struct PastCounter {
+    /// Which counter.
+    pub name: CounterName,
+    /// Of which window.
+    pub window: Window,
+    /// What is posted.
+    pub posted: Amounts,
+    /// What is in doubt.
+    pub in_doubt: Amounts,
+}
+
+/// Where a counter of a new budget begins.
+#[derive(Debug, Clone)]
+pub struct Seed {
+    /// The counter.
+    pub counter: Arc<WindowCounter>,
+    /// What earlier rows have posted.
+    pub posted: Amounts,
+    /// What earlier rows have in doubt.
+    pub in_doubt: Amounts,
+}
+
+/// What the ledger remembers and is to remember. The store is not this module's business, so it comes as functions.
+pub struct History {
+    /// The budget identities whose counters the ledger keeps whole.
+    pub complete: Box<dyn Fn() -> Result<Vec<Arc<str>>, String> + Send + Sync>,
+    /// The counters whose windows have not ended at a moment.
+    pub counters: Box<dyn Fn(Timestamp) -> Result<Vec<PastCounter>, String> + Send + Sync>,
+    /// What belongs to no row: remainders of leases, in doubt or resolved.
+    pub remainders: Box<dyn Fn() -> Result<Vec<PastCounter>, String> + Send + Sync>,
+    /// From now on rows of earlier snapshots than this one are counted by these rules too, and these identities begin anew.
+    /// Returns the number of the last row before that.
+    pub begin: Box<Begin>,
+    /// Calls back for every row since a moment, up to a number.
+    pub replay: Box<Replayed>,
+    /// What the rows up to that number add to the new counters.
+    pub seeded: Box<Seeded>,
+    /// Nobody counts these identities any more.
+    pub retire: Box<dyn Fn(Vec<Arc<str>>) + Send + Sync>,
+    /// The steps reached in windows that began since a moment.
+    pub steps: Box<dyn Fn(Timestamp) -> Result<Vec<PastStep>, String> + Send + Sync>,
+    /// The tenants that the admin API holds.
+    pub tenants: Box<dyn Fn() -> Result<Vec<Tenant>, String> + Send + Sync>,
+}
+
+/// Finds the counters of a row by its moment and dimensions.
+pub type CountersOf = Arc<dyn Fn(Timestamp, &Dimensions<'_>) -> Vec<Arc<WindowCounter>> + Send + Sync>;
+
+/// Tells the ledger the rules of a snapshot.
+pub type Begin = dyn Fn(u64, CountersOf, Vec<Arc<str>>) -> Result<i64, String> + Send + Sync;
+
+/// Keeps what the rows before the rules add to new counters.
+pub type Seeded = dyn Fn(Vec<Seed>, Vec<Arc<str>>) -> Result<(), String> + Send + Sync;
+
+/// Replays rows since a moment, up to a number, into a taker.
+pub type Replayed = dyn Fn(Timestamp, i64, &mut Replay<'_>) -> Result<(), String> + Send + Sync;
+
+/// Takes one row of the past; the flag says that its money and tokens are in doubt.
+pub type Replay<'a> = dyn FnMut(Timestamp, &Dimensions<'_>, Amounts, bool) + 'a;
+
+fn identities(policy: &Policy) -> Vec<Arc<str>> {
+    policy.budgets.iter().map(|budget| Arc::clone(&budget.identity)).collect()
+}
+
+/// Fills the counters of budgets that are new with `snapshot`; without `before`, those of all budgets.
+pub(super) fn take_up(
+    around: &Surroundings,
+    snapshot: &Arc<Snapshot>,
+    before: Option<&Snapshot>,
+) -> Result<(), String> {
+    let (history, now) = (&around.history, snapshot.loaded_at);
+    let wanted = identities(&snapshot.policy);
+    let kept = match before {
+        Some(before) => identities(&before.policy),
+        None => (history.complete)()?,
+    };
+    let new: Vec<Arc<str>> = wanted.iter().filter(|identity| !kept.contains(identity)).cloned().collect();
+    // What a budget of the same identity left behind when it was deleted must not be counted on top.
+    around.meter.retain(|identity| !new.iter().any(|new| **new == *identity));
+    if before.is_none() {
+        let gone = kept.iter().filter(|identity| !wanted.contains(identity)).cloned().collect();
+        (history.retire)(gone);
+        for past in (history.counters)(now)? {
+            // A clock that stood ahead has left counters of windows that have not begun: they are not this window's.
+            let counted = wanted.contains(&past.name.identity) && !new.contains(&past.name.identity);
+            if counted && past.window.contains(now) {
+                count(&restored(around, &past, now), past.posted, past.in_doubt);
+            }
+        }
+    }
+    if !new.is_empty() {
+        add_up(around, snapshot, &new)?;
+    }
+    let fresh = |identity: &Arc<str>| before.is_none() || new.contains(identity);
+    restore_steps(around, snapshot, &fresh)
+}
+
+/// Forgets the budgets that `snapshot` does not have any more. It is in force already.
+pub(super) fn let_go(around: &Surroundings, snapshot: &Snapshot, before: &Snapshot) {
+    let wanted = identities(&snapshot.policy);
+    around.meter.retain(|identity| wanted.iter().any(|wanted| **wanted == *identity));
+    let gone: Vec<Arc<str>> =
+        identities(&before.policy).into_iter().filter(|identity| !wanted.contains(identity)).collect();
+    (around.history.retire)(gone);
+}
+
+/// Adds up the rows of new budgets.
+fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> Result<(), String> {
+    let (history, policy, now) = (&around.history, &snapshot.policy, snapshot.loaded_at);
+    let rules: CountersOf = {
+        let (snapshot, meter) = (Arc::clone(snapshot), Arc::clone(&around.meter));
+        Arc::new(move |at, dimensions| snapshot.counters(&meter, at, dimensions))
+    };
+    let last = (history.begin)(snapshot.number, rules, new.to_vec())?;
+    for past in (history.remainders)()? {
+        if new.contains(&past.name.identity) && past.window.contains(now) {
+            count(&restored(around, &past, now), past.posted, past.in_doubt);
+        }
+    }
+    let budgets: Vec<(usize, Window)> = (0..policy.budgets.len())
+        .filter(|at| new.contains(&policy.budgets[*at].identity))
+        .map(|at| (at, policy.window(at, now)))
+        .collect();
+    let since = budgets.iter().map(|(_, window)| window.start).min().unwrap_or(now);
+    let mut seeds: HashMap<usize, Seed> = HashMap::new();
+    (history.replay)(since, last, &mut |admitted, dimensions, amounts, in_doubt| {
+        for (at, window) in budgets.iter().filter(|(_, window)| window.contains(admitted)) {
+            if !policy.counts(*at, dimensions) {
+                continue;
+            }
+            let Some(key) = policy.counter_key(*at, dimensions) else { continue };
+            let counter = around.meter.counter(&policy.budgets[*at].identity, &key).window(now, || *window);
+            let empty = || Seed { counter: Arc::clone(&counter), posted: [0; 3], in_doubt: [0; 3] };
+            let seed = seeds.entry(Arc::as_ptr(&counter).addr()).or_insert_with(empty);
+            for unit in Unit::ALL {
+                let at = unit.index();
+                let doubted = in_doubt && unit != Unit::Requests;
+                let sum = if doubted { &mut seed.in_doubt[at] } else { &mut seed.posted[at] };
+                *sum = sum.saturating_add(amounts[at]);
+            }
+        }
+    })?;
+    let seeds: Vec<Seed> = seeds.into_values().collect();
+    for seed in &seeds {
+        count(&seed.counter, seed.posted, seed.in_doubt);
+    }
+    (history.seeded)(seeds, new.to_vec())
+}
+
+fn restored(around: &Surroundings, past: &PastCounter, now: Timestamp) -> Arc<WindowCounter> {
+    around.meter.counter(&past.name.identity, &past.name.key).window(now, || past.window)
+}
+
+fn count(counter: &WindowCounter, posted: Amounts, in_doubt: Amounts) {
+    for unit in Unit::ALL {
+        counter.cell(unit).count(posted[unit.index()], false);
+        counter.cell(unit).count(in_doubt[unit.index()], true);
+    }
+}
+
+/// Steps that were announced are not announced again, and a decision that was open stays open.
+fn restore_steps(around: &Surroundings, snapshot: &Snapshot, fresh: &dyn Fn(&Arc<str>) -> bool) -> Result<(), String> {
+    let (policy, now) = (&snapshot.policy, snapshot.loaded_at);
+    let budgets: Vec<(usize, Window)> = (0..policy.budgets.len())
+        .filter(|at| fresh(&policy.budgets[*at].identity))
+        .map(|at| (at, policy.window(at, now)))
+        .collect();
+    let Some(since) = budgets.iter().map(|(_, window)| window.start).min() else { return Ok(()) };
+    for past in (around.history.steps)(since)? {
+        let found = budgets
+            .iter()
+            .find(|(at, window)| policy.budgets[*at].name == past.budget && window.start == past.window_start);
+        let Some((at, window)) = found else { continue };
+        let counter = around.meter.counter(&policy.budgets[*at].identity, &past.key).window(now, || *window);
+        counter.announce(StepSet::default().with(past.step).0);
+        if past.step == Step::Decide {
+            counter.open_decision(past.at);
+        }
+    }
+    Ok(())
+}

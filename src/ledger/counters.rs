@@ -1,0 +1,245 @@
+//! The table of counters: roll-ups that are written in the transaction of their rows, and the leases of hard budgets.
+//!
+//! For every counter and unit: posted + in doubt is what its rows say, and `leased` is what was granted to this node and is neither
+//! settled nor returned. A start reads this table and not the rows; what was leased when the last run died is in doubt.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use crate::domain::clock::Timestamp;
+use crate::domain::standing::{Amounts, Unit};
+use crate::domain::window::Window;
+use crate::meter::counter::{CounterName, WindowCounter};
+
+use super::error::LedgerError;
+
+/// A counter as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCounter {
+    /// Which counter.
+    pub name: CounterName,
+    /// Of which window.
+    pub window: Window,
+    /// What its rows add up to, but for those in doubt.
+    pub posted: Amounts,
+    /// What is charged until evidence arrives.
+    pub in_doubt: Amounts,
+    /// What this node may spend without asking, settled amounts not among it.
+    pub leased: Amounts,
+}
+
+/// What a batch changes in one counter.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Delta {
+    pub(super) posted: Amounts,
+    pub(super) in_doubt: Amounts,
+    pub(super) leased: Amounts,
+}
+
+impl Delta {
+    /// An attempt of these amounts, of which the leases had covered a part.
+    pub(super) fn attempt(&mut self, amounts: Amounts, covered: Amounts, in_doubt: bool) {
+        for unit in Unit::ALL {
+            let at = unit.index();
+            // A request is counted when it is admitted: that it was made is not in doubt.
+            let sum = if in_doubt && unit != Unit::Requests { &mut self.in_doubt[at] } else { &mut self.posted[at] };
+            *sum = sum.saturating_add(amounts[at]);
+            self.leased[at] = self.leased[at].saturating_sub(covered[at]);
+        }
+    }
+}
+
+/// The rows of counters that this run has touched, so that a batch need not look them up.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    rows: HashMap<(Arc<CounterName>, i64), i64>,
+}
+
+/// Beyond this many it forgets and looks up again.
+const REMEMBERED: usize = 200_000;
+
+impl Known {
+    /// Forgets everything: after a transaction that was rolled back, rows that it made are not there.
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+    }
+
+    /// The row of a counter, made when there is none.
+    pub(super) fn row(&mut self, connection: &Connection, counter: &WindowCounter) -> Result<i64, LedgerError> {
+        let key = (Arc::clone(counter.name()), counter.window().start.micros());
+        if let Some(row) = self.rows.get(&key) {
+            return Ok(*row);
+        }
+        let row = row_of(connection, counter.name(), counter.window())?;
+        if self.rows.len() >= REMEMBERED {
+            self.rows.clear();
+        }
+        self.rows.insert(key, row);
+        Ok(row)
+    }
+}
+
+fn row_of(connection: &Connection, name: &CounterName, window: Window) -> Result<i64, LedgerError> {
+    let found = connection
+        .prepare_cached("SELECT id FROM counter WHERE identity = ? AND key = ? AND window_start = ?")?
+        .query_row(params![name.identity, name.key, window.start.micros()], |row| row.get(0))
+        .optional()?;
+    if let Some(row) = found {
+        return Ok(row);
+    }
+    connection
+        .prepare_cached("INSERT INTO counter (identity, key, window_start, window_end) VALUES (?, ?, ?, ?)")?
+        .execute(params![name.identity, name.key, window.start.micros(), window.end.micros()])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Adds a batch's changes to one counter. SQLite would turn a sum beyond 63 bits into a float, which a STRICT table refuses;
+/// so sums are taken here, where they stop at the end of the range.
+pub(super) fn change(connection: &Connection, row: i64, delta: &Delta) -> Result<(), LedgerError> {
+    let (mut posted, mut in_doubt, mut leased) = amounts_of(connection, row)?;
+    for at in 0..3 {
+        posted[at] = posted[at].saturating_add(delta.posted[at]);
+        in_doubt[at] = in_doubt[at].saturating_add(delta.in_doubt[at]);
+        leased[at] = leased[at].saturating_add(delta.leased[at]).max(0);
+    }
+    connection
+        .prepare_cached(
+            "UPDATE counter SET posted_nano_usd = ?, posted_tokens = ?, posted_requests = ?, in_doubt_nano_usd = ?,
+                in_doubt_tokens = ?, in_doubt_requests = ?, leased_nano_usd = ?, leased_tokens = ?, leased_requests = ?
+            WHERE id = ?",
+        )?
+        .execute(params![
+            posted[0],
+            posted[1],
+            posted[2],
+            in_doubt[0],
+            in_doubt[1],
+            in_doubt[2],
+            leased[0],
+            leased[1],
+            leased[2],
+            row
+        ])?;
+    Ok(())
+}
+
+fn amounts_of(connection: &Connection, row: i64) -> Result<(Amounts, Amounts, Amounts), LedgerError> {
+    let mut statement = connection.prepare_cached(&[SELECT, " WHERE id = ?"].concat())?;
+    let counter = statement.query_row([row], stored)?;
+    Ok((counter.posted, counter.in_doubt, counter.leased))
+}
+
+/// What a node asks to lease.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Of which counter.
+    pub counter: Arc<WindowCounter>,
+    /// Of which unit.
+    pub unit: Unit,
+    /// At least so much; less is of no use.
+    pub need: i64,
+    /// At most so much.
+    pub want: i64,
+    /// What is posted, in doubt and leased may not exceed this together.
+    pub ceiling: i64,
+}
+
+/// Leases what there is room for, and returns how much that is; 0 when it is less than needed.
+pub(super) fn grant(connection: &Connection, known: &mut Known, ask: &Grant) -> Result<i64, LedgerError> {
+    let row = known.row(connection, &ask.counter)?;
+    let (posted, in_doubt, leased) = amounts_of(connection, row)?;
+    let at = ask.unit.index();
+    let taken = posted[at].saturating_add(in_doubt[at]).saturating_add(leased[at]);
+    let room = ask.ceiling.saturating_sub(taken);
+    if room < ask.need || ask.need <= 0 {
+        return Ok(0);
+    }
+    let amount = ask.want.min(room / 2).max(ask.need);
+    let mut delta = Delta::default();
+    delta.leased[at] = amount;
+    change(connection, row, &delta)?;
+    Ok(amount)
+}
+
+const SELECT: &str = "SELECT identity, key, window_start, window_end, posted_nano_usd, posted_tokens, posted_requests,
+    in_doubt_nano_usd, in_doubt_tokens, in_doubt_requests, leased_nano_usd, leased_tokens, leased_requests FROM counter";
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredCounter> {
+    let three = |from: usize| Ok::<_, rusqlite::Error>([row.get(from)?, row.get(from + 1)?, row.get(from + 2)?]);
+    Ok(StoredCounter {
+        name: CounterName { identity: row.get(0)?, key: row.get(1)? },
+        window: Window { start: Timestamp::from_micros(row.get(2)?), end: Timestamp::from_micros(row.get(3)?) },
+        posted: three(4)?,
+        in_doubt: three(7)?,
+        leased: three(10)?,
+    })
+}
+
+/// Feeds every counter whose window has not ended at `now` to `take`.
+pub(super) fn open_at(
+    connection: &Connection,
+    now: Timestamp,
+    take: &mut dyn FnMut(StoredCounter),
+) -> Result<(), LedgerError> {
+    let mut statement = connection.prepare_cached(&[SELECT, " WHERE window_end > ?"].concat())?;
+    let mut rows = statement.query([now.micros()])?;
+    while let Some(row) = rows.next()? {
+        take(stored(row)?);
+    }
+    Ok(())
+}
+
+/// The identities whose counters are complete.
+pub(super) fn complete(connection: &Connection) -> Result<Vec<Arc<str>>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT identity FROM complete ORDER BY identity")?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Prepares identities for being counted from the rows: their counters keep leases and doubts, and nothing else.
+pub(super) fn begin(transaction: &Transaction<'_>, identities: &[Arc<str>]) -> Result<(), LedgerError> {
+    for identity in identities {
+        retire(transaction, identity)?;
+        for unit in Unit::ALL.map(unit_word) {
+            let reset = "UPDATE counter SET
+                posted_UNIT = (SELECT coalesce(sum(resolved), 0) FROM doubt WHERE counter = counter.id AND unit = 'UNIT'),
+                in_doubt_UNIT = (SELECT coalesce(sum(amount), 0) FROM doubt
+                    WHERE counter = counter.id AND unit = 'UNIT' AND resolved IS NULL)
+            WHERE identity = ?";
+            let reset = reset.replace("UNIT", unit).replace("WHERE counter =", "WHERE doubt.counter =");
+            transaction.prepare_cached(&reset)?.execute([identity])?;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the counters of an identity that nobody counts any more, but for leases and doubts.
+pub(super) fn retire(transaction: &Transaction<'_>, identity: &str) -> Result<(), LedgerError> {
+    transaction.prepare_cached("DELETE FROM complete WHERE identity = ?")?.execute([identity])?;
+    transaction
+        .prepare_cached(
+            "DELETE FROM counter WHERE identity = ? AND leased_nano_usd = 0 AND leased_tokens = 0 AND leased_requests = 0
+                AND NOT EXISTS (SELECT 1 FROM doubt WHERE doubt.counter = counter.id)",
+        )?
+        .execute([identity])?;
+    Ok(())
+}
+
+/// Notes that the counters of these identities hold every row.
+pub(super) fn completed(transaction: &Transaction<'_>, identities: &[Arc<str>]) -> Result<(), LedgerError> {
+    let mut statement = transaction.prepare_cached("INSERT OR IGNORE INTO complete (identity) VALUES (?)")?;
+    for identity in identities {
+        statement.execute([identity])?;
+    }
+    Ok(())
+}
+
+/// The word for a unit in the tables and in the admin API.
+pub const fn unit_word(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Money => "nano_usd",
+        Unit::Tokens => "tokens",
+        Unit::Requests => "requests",
+    }
+}

@@ -1,0 +1,211 @@
+//! Rows of the past and what they are worth by now. A row is never changed: what it is worth stands in rows beside it, with
+//! who said so and why.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::domain::attribution::{Attribution, DataMode, Environment};
+use crate::domain::clock::Timestamp;
+use crate::domain::money::Money;
+use crate::domain::tenant::{Tenant, TenantId};
+use crate::domain::usage::{Basis, Usage};
+use crate::meter::counter::{CounterName, WindowCounter};
+use crate::meter::reservation::{Posting, Postings};
+use crate::policy::identity::Identity;
+
+use super::corrections::Evidence;
+use super::counters;
+use super::entry::{Correction, Ending, LedgerEntry};
+use super::error::LedgerError;
+
+/// The live counter of a name, where there is one; without a running gateway there is none.
+pub type Live<'a> = dyn Fn(&CounterName) -> Option<Arc<WindowCounter>> + 'a;
+
+/// A row of the past and what it is worth by now.
+pub(super) struct Original {
+    pub(super) entry: LedgerEntry,
+    /// Its cost and every correction of it, amounts in doubt apart; `None`: it never had a price.
+    pub(super) worth: Option<i64>,
+    /// Of it, what is still in doubt.
+    pub(super) in_doubt: i64,
+    /// How many corrections there are.
+    pub(super) corrections: u64,
+}
+
+const ORIGINAL: &str = "SELECT e.*,
+    (SELECT sum(a.cost_nano_usd) FROM entry a WHERE a.adjusts = e.attempt_id AND a.basis <> 'in_doubt') AS corrected,
+    (SELECT sum(a.cost_nano_usd) FROM entry a WHERE a.adjusts = e.attempt_id AND a.basis = 'in_doubt') AS undoubted,
+    (SELECT count(*) FROM entry a WHERE a.adjusts = e.attempt_id) AS corrections
+FROM entry e WHERE e.ending NOT IN ('refused', 'replayed', 'adjustment')";
+
+/// The attempt of that id.
+pub(super) fn original(connection: &Connection, id: &str) -> Result<Option<Original>, LedgerError> {
+    let mut statement = connection.prepare_cached(&[ORIGINAL, " AND e.attempt_id = ?"].concat())?;
+    Ok(statement.query_row([id], of_row).optional()?)
+}
+
+/// Every attempt that is still in doubt, the newest first.
+pub(super) fn in_doubt(connection: &Connection) -> Result<Vec<Original>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached(&[ORIGINAL, " AND e.basis = 'in_doubt' ORDER BY e.id DESC"].concat())?;
+    let all = statement.query_map([], of_row)?.collect::<Result<Vec<_>, _>>()?;
+    Ok(all.into_iter().filter(|original| original.in_doubt != 0 || original.corrections == 0).collect())
+}
+
+/// Feeds every attempt of a time whose usage is known to `take`, a page at a time.
+pub(super) fn of_time(
+    connection: &Connection,
+    (since, until): (Timestamp, Timestamp),
+    take: &mut dyn FnMut(Original) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    let wanted = " AND e.admitted_at >= ? AND e.admitted_at < ? AND e.basis IN ('exact', 'partial', 'estimated')
+        AND (e.input_tokens IS NOT NULL OR e.output_tokens IS NOT NULL)";
+    let mut statement = connection.prepare(&[ORIGINAL, wanted].concat())?;
+    let mut rows = statement.query([since.micros(), until.micros()])?;
+    while let Some(row) = rows.next()? {
+        take(of_row(row)?)?;
+    }
+    Ok(())
+}
+
+impl Original {
+    /// A row that corrects this one by `delta`; `nth` makes its id one of its own.
+    pub(super) fn corrected(
+        &self,
+        nth: u64,
+        delta: i64,
+        basis: Basis,
+        evidence: &Evidence,
+        postings: Postings,
+    ) -> LedgerEntry {
+        let id = &self.entry.attempt_id;
+        LedgerEntry {
+            attempt_id: Arc::from(format!("adj_{id}_{nth}")),
+            usage: Usage::default(),
+            logical: false,
+            basis,
+            cost: Some(Money::from_nano(delta)),
+            ending: Ending::Adjustment,
+            postings,
+            correction: Some(Correction {
+                adjusts: Arc::clone(id),
+                actor: Arc::clone(&evidence.actor),
+                reason: Arc::clone(&evidence.reason),
+                at: evidence.at,
+            }),
+            ..self.entry.clone()
+        }
+    }
+
+    /// The counters that hold this row: those of complete identities that have one for its window.
+    pub(super) fn postings(
+        &self,
+        connection: &Connection,
+        kept: &Kept,
+        live: &Live<'_>,
+    ) -> Result<Postings, LedgerError> {
+        let mut postings = Postings::new();
+        for (text, identity) in &kept.identities {
+            let Some((key, window)) = identity.place(&self.entry.dimensions(), self.entry.admitted_at) else {
+                continue;
+            };
+            let name = CounterName { identity: Arc::clone(text), key: Arc::from(key) };
+            let exists = "SELECT 1 FROM counter WHERE identity = ? AND key = ? AND window_start = ?";
+            let place = params![name.identity, name.key, window.start.micros()];
+            if connection.prepare_cached(exists)?.exists(place)? {
+                let counter = live(&name).filter(|counter| counter.window() == window);
+                let counter = counter.unwrap_or_else(|| Arc::new(WindowCounter::named(Arc::new(name), window)));
+                postings.push(Posting { counter, covered: [0; 3] });
+            }
+        }
+        Ok(postings)
+    }
+}
+
+/// The identities whose counters are kept.
+pub(super) struct Kept {
+    identities: Vec<(Arc<str>, Identity)>,
+}
+
+impl Kept {
+    pub(super) fn read(connection: &Connection) -> Result<Self, LedgerError> {
+        let texts = counters::complete(connection)?.into_iter();
+        let identities = texts.filter_map(|text| Some((Arc::clone(&text), Identity::parse(&text)?)));
+        Ok(Self { identities: identities.collect() })
+    }
+}
+
+fn of_row(row: &Row<'_>) -> rusqlite::Result<Original> {
+    let arc = |name: &str| -> rusqlite::Result<Arc<str>> { row.get(name) };
+    let maybe = |name: &str| -> rusqlite::Result<Option<Arc<str>>> { row.get(name) };
+    let count = |name: &str| -> rusqlite::Result<Option<u64>> {
+        Ok(row.get::<_, Option<i64>>(name)?.and_then(|count| u64::try_from(count).ok()))
+    };
+    let tenant: String = row.get("tenant_id")?;
+    let (data_mode, environment): (String, String) = (row.get("data_mode")?, row.get("environment")?);
+    let basis: String = row.get("basis")?;
+    let basis =
+        [Basis::Exact, Basis::Partial, Basis::Estimated, Basis::InDoubt].into_iter().find(|one| one.as_str() == basis);
+    let cost: Option<i64> = row.get("cost_nano_usd")?;
+    let (corrected, undoubted): (Option<i64>, Option<i64>) = (row.get("corrected")?, row.get("undoubted")?);
+    let entry = LedgerEntry {
+        attempt_id: arc("attempt_id")?,
+        request_id: arc("request_id")?,
+        admitted_at: Timestamp::from_micros(row.get("admitted_at")?),
+        tenant: Arc::new(Tenant {
+            plan: maybe("plan")?,
+            segment: maybe("segment")?,
+            ..Tenant::unknown(TenantId::new(&tenant).unwrap_or_else(|_| TenantId::unattributed()))
+        }),
+        attribution: Arc::new(Attribution {
+            endpoint_tag: arc("endpoint_tag")?,
+            prompt_version: arc("prompt_version")?,
+            data_mode: DataMode::parse(&data_mode).unwrap_or(DataMode::Invalid),
+            environment: Environment::parse(&environment).unwrap_or(Environment::Invalid),
+            user_id: maybe("user_id")?,
+            external_request_id: maybe("external_request_id")?,
+            workflow_id: maybe("workflow_id")?,
+            extras: Vec::new(),
+            retry_count: row.get("retry_count")?,
+        }),
+        key_name: maybe("key_name")?,
+        provider: arc("provider")?,
+        dialect: arc("dialect")?,
+        path: arc("path")?,
+        model_requested: maybe("model_requested")?,
+        model_served: maybe("model_served")?,
+        model_answered: maybe("model_answered")?,
+        stream: row.get("stream")?,
+        logical: row.get("logical")?,
+        usage: Usage {
+            input: count("input_tokens")?,
+            cached_input: count("cached_input_tokens")?,
+            cache_write: count("cache_write_tokens")?,
+            cache_write_1h: count("cache_write_1h_tokens")?,
+            output: count("output_tokens")?,
+            reasoning: count("reasoning_tokens")?,
+        },
+        basis: basis.unwrap_or(Basis::Unmetered),
+        price: None,
+        cost: cost.map(Money::from_nano),
+        status: row.get("status")?,
+        ending: Ending::Adjustment,
+        decision: Arc::from(""),
+        would: Arc::from(""),
+        policy: arc("policy")?,
+        overhead_us: 0,
+        first_byte_us: None,
+        duration_us: 0,
+        postings: Postings::new(),
+        snapshot: 0,
+        correction: None,
+    };
+    let doubted = if basis == Some(Basis::InDoubt) { cost.unwrap_or(0) } else { 0 };
+    Ok(Original {
+        worth: cost.map_or(corrected, |cost| Some((cost - doubted).saturating_add(corrected.unwrap_or(0)))),
+        in_doubt: doubted.saturating_add(undoubted.unwrap_or(0)),
+        corrections: count("corrections")?.unwrap_or(0),
+        entry,
+    })
+}

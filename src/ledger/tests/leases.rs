@@ -1,0 +1,191 @@
+//! Counters as roll-ups of rows, leases, and what a crash makes of them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::standing::Unit;
+use crate::domain::window::Window;
+use crate::meter::counter::{CounterName, WindowCounter};
+use crate::meter::reservation::{Ask, Misfit, Posting, Refusal, reserve};
+
+const WINDOW: Window =
+    Window { start: Timestamp::from_seconds(1_794_000_000), end: Timestamp::from_seconds(1_797_000_000) };
+
+fn counter(identity: &str, key: &str) -> Arc<WindowCounter> {
+    let name = CounterName { identity: Arc::from(identity), key: Arc::from(key) };
+    Arc::new(WindowCounter::named(Arc::new(name), WINDOW))
+}
+
+fn posted(entry: LedgerEntry, to: &[(&Arc<WindowCounter>, i64)]) -> LedgerEntry {
+    let postings =
+        to.iter().map(|(counter, covered)| Posting { counter: Arc::clone(counter), covered: [*covered, 0, 0] });
+    LedgerEntry { postings: postings.collect(), ..entry }
+}
+
+fn stored(reader: &LedgerReader) -> Vec<StoredCounter> {
+    let mut found = Vec::new();
+    let now = Timestamp::from_seconds(1_795_000_000);
+    reader.counters_open_at(now, &mut |counter| found.push(counter)).expect("counters");
+    found.sort_by(|a, b| a.name.key.cmp(&b.name.key));
+    found
+}
+
+fn attempt(entry: LedgerEntry) -> Record {
+    Record::Attempt(Box::new(entry))
+}
+
+fn ask(counter: &Arc<WindowCounter>, need: i64, want: i64, ceiling: i64) -> Record {
+    Record::Grant(Grant { counter: Arc::clone(counter), unit: Unit::Money, need, want, ceiling })
+}
+
+#[test]
+fn a_counter_is_the_sum_of_its_rows_and_an_attempt_is_counted_once() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let (globex, all) = (counter("month", "globex"), counter("all", ""));
+    let both = |id, cost| posted(entry(id, "globex", Some(cost)), &[(&globex, 0), (&all, 0)]);
+    let doubted = LedgerEntry { basis: Basis::InDoubt, ..both("c", 40) };
+    write(
+        &ledger,
+        [both("a", 10), both("b", 20), both("a", 10), doubted, posted(entry("d", "x", Some(5)), &[(&all, 0)])],
+    );
+    let found = stored(&ledger.reader());
+    assert_eq!(found.iter().map(|counter| counter.posted).collect::<Vec<_>>(), [[35, 3_150, 4], [30, 2_100, 3]]);
+    assert_eq!(found.iter().map(|counter| counter.in_doubt).collect::<Vec<_>>(), [[40, 1_050, 0]; 2]);
+    ledger.close();
+    assert_eq!(stored(&Ledger::open(&place.path).expect("the same ledger").reader()), found);
+}
+
+#[test]
+fn a_lease_fits_below_the_ceiling_and_half_of_what_is_left_is_the_most_beyond_the_need() {
+    let place = place();
+    let mut store = SqliteStore::open(&place.path).expect("a new ledger");
+    let globex = counter("month", "globex");
+    let mut granted =
+        |need, want, ceiling| store.append(&[ask(&globex, need, want, ceiling)]).expect("a disk").granted[0];
+    assert_eq!(granted(10, 1_000, 100), 50);
+    assert_eq!(granted(30, 30, 100), 30);
+    assert_eq!(granted(21, 21, 100), 0, "20 are left");
+    assert_eq!(granted(20, 1_000, 100), 20);
+    assert_eq!(granted(1, 1, 100), 0);
+    assert_eq!(granted(1, 1, 101), 1);
+}
+
+#[test]
+fn what_was_leased_and_not_settled_is_in_doubt_after_a_crash_and_never_lent_again() {
+    let place = place();
+    let globex = counter("month", "globex");
+    {
+        let mut store = SqliteStore::open(&place.path).expect("a new ledger");
+        store.begin_run(&[]).expect("a run");
+        let debt = posted(entry("b", "globex", Some(50)), &[(&globex, 20)]);
+        let batch =
+            [ask(&globex, 10, 80, 200), attempt(posted(entry("a", "globex", Some(7)), &[(&globex, 7)])), attempt(debt)];
+        assert_eq!(store.append(&batch).expect("a disk").granted, [80]);
+    }
+    let mut store = SqliteStore::open(&place.path).expect("the same ledger");
+    assert_eq!(store.begin_run(&[]).expect("a run"), 1);
+    let found = stored(&LedgerReader::at(&place.path)).remove(0);
+    assert_eq!((found.posted[0], found.in_doubt[0], found.leased[0]), (57, 80 - 7 - 20, 0));
+    assert_eq!(store.append(&[ask(&globex, 91, 91, 200)]).expect("a disk").granted, [0]);
+    assert_eq!(store.append(&[ask(&globex, 90, 90, 200)]).expect("a disk").granted, [90]);
+    let doubts = LedgerReader::at(&place.path).in_doubt().expect("rows");
+    assert_eq!((doubts.len(), doubts[0].amount, doubts[0].unit, &*doubts[0].name.key), (1, 53, Unit::Money, "globex"));
+
+    let how =
+        Resolution { id: doubts[0].id, spent: 3, actor: "ann".into(), reason: "usage export of 21 November".into() };
+    let done = store.append(&[Record::Resolve(how.clone())]).expect("a disk");
+    assert_eq!(done.resolved.expect("a remainder").amount, 53);
+    assert!(store.append(&[Record::Resolve(how)]).expect("a disk").resolved.is_none(), "once");
+    let found = stored(&LedgerReader::at(&place.path)).remove(0);
+    assert_eq!((found.posted[0], found.in_doubt[0]), (60, 0));
+    assert!(LedgerReader::at(&place.path).in_doubt().expect("rows").is_empty());
+}
+
+#[tokio::test]
+async fn an_orderly_end_returns_every_lease() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let globex = counter("month", "globex");
+    let wanted = Wanted { counter: Arc::clone(&globex), unit: Unit::Money, need: 10, ceiling: 1_000 };
+    assert!(ledger.lease(wanted.clone()).await);
+    assert_eq!(globex.lease(Unit::Money).free(), 40);
+    assert!(!ledger.lease(Wanted { ceiling: 49, ..wanted }).await, "9 are left");
+    assert_eq!(stored(&ledger.reader())[0].leased[0], 40);
+    let reservation = reserve(&[Ask::hold(&globex, Unit::Money, 25, 1_000)]).expect("room");
+    let paid = LedgerEntry { postings: reservation.settle([11, 0, 0]), ..entry("a", "globex", Some(11)) };
+    ledger.permit().expect("a free place").send(paid);
+    ledger.close();
+    let ledger = Ledger::open(&place.path).expect("the same ledger");
+    let found = stored(&ledger.reader()).remove(0);
+    assert_eq!((found.posted[0], found.in_doubt[0], found.leased[0], ledger.doubted_leases()), (11, 0, 0, 0));
+}
+
+#[test]
+fn a_new_identity_counts_the_rows_before_and_after_it_once() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    write(&ledger, [entry("a", "globex", Some(1)), entry("b", "globex", Some(2))]);
+    let all = counter("all", "");
+    let counted = Arc::clone(&all);
+    let rules = Rules { snapshot: 2, counters: Arc::new(move |_| vec![Arc::clone(&counted)]) };
+    let last = ledger.begin(rules, vec![Arc::from("all")]).expect("rules");
+    let mut before = 0;
+    ledger.reader().replay(Timestamp::default(), last, &mut |_, _, amounts, _| before += amounts[0]).expect("rows");
+    // One began before the rules and knows nothing of them, one knows them already.
+    let early = entry("c", "globex", Some(4));
+    let late = LedgerEntry { snapshot: 2, ..posted(entry("d", "globex", Some(8)), &[(&all, 0)]) };
+    write(&ledger, [early, late]);
+    let seed = Seed { counter: Arc::clone(&all), posted: [before, 0, 0], in_doubt: [0; 3] };
+    ledger.seeded(vec![seed], vec![Arc::from("all")]).expect("a disk");
+    assert_eq!(stored(&ledger.reader())[0].posted[0], 15);
+    assert_eq!(all.cell(Unit::Money).posted(), 4, "memory is told of what it could not know");
+    assert_eq!(ledger.reader().complete_identities().expect("rows"), [Arc::from("all")]);
+    ledger.retire(vec![Arc::from("all")]);
+    ledger.flush().expect("a disk");
+    assert!(stored(&ledger.reader()).is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is granted and settled, written or not: a crash puts exactly what is not in the rows in doubt.
+    #[test]
+    fn a_crash_forgets_no_money(
+        steps in prop::collection::vec((1_i64..50, 0_i64..70, any::<bool>()), 1..40),
+    ) {
+        let mut store = SqliteStore::in_memory().expect("a new ledger");
+        let globex = counter("month", "globex");
+        let ceiling = 500;
+        for (number, (hold, cost, written)) in steps.into_iter().enumerate() {
+            let reservation = loop {
+                match reserve(&[Ask::hold(&globex, Unit::Money, hold, ceiling)]) {
+                    Ok(reservation) => break Some(reservation),
+                    Err(Refusal { why: Misfit::Unleased { missing }, .. }) => {
+                        let ask = [ask(&globex, missing, missing * 4, ceiling)];
+                        let granted = store.append(&ask).expect("memory").granted[0];
+                        prop_assert!(granted >= missing);
+                        globex.lease(Unit::Money).grant(granted, 0);
+                    }
+                    Err(_) => break None,
+                }
+            };
+            let Some(reservation) = reservation else { continue };
+            // Debt is durable with its row; without the row only the hold is.
+            let cost = if written { cost } else { cost.min(hold) };
+            let row = LedgerEntry {
+                postings: reservation.settle([cost, 0, 0]),
+                ..entry(&number.to_string(), "globex", Some(cost))
+            };
+            if written {
+                store.append(&[attempt(row)]).expect("memory");
+            }
+        }
+        let (cell, lease) = (globex.cell(Unit::Money), globex.lease(Unit::Money));
+        store.begin_run(&[]).expect("a run");
+        if let Some(after) = store.counters().expect("rows").pop() {
+            prop_assert_eq!(after.posted[0] + after.in_doubt[0], cell.posted() + lease.free());
+            prop_assert_eq!(after.leased[0], 0);
+        }
+    }
+}
