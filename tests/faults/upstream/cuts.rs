@@ -78,7 +78,7 @@ const SLOW: [(&str, &str, u16); 3] = [
     ("answer_timeout: 500 ms", "[[tokens=900]]", 200),
 ];
 
-// Mutation: in `Source::poll_patience` do not look at the deadline (the drip goes on for 20 s), or at the silence.
+// Mutation: in `Source::new` set no deadline (the drip goes on for 20 s), or in `poll_patience` never give up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b9_a_provider_that_stalls_is_given_up_and_what_was_held_stays_in_doubt() {
     for (limits, marks, status) in SLOW {

@@ -90,8 +90,8 @@ async fn read_on(mut exchange: Exchange, nonce: String) -> (Told, bool) {
     (Told::part(&nonce, &exchange), whole)
 }
 
-// Mutation: drop the grace in `Door::run` (every stream is cut), or leave out `Drop for Attempt` (streams that are cut have
-// no row).
+// Mutation: drop the grace in `Door::run` (every stream is cut), or leave out `Drop for Abandoned` and `Drop for Attempt`
+// (streams that are cut have no row).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b20_a_stop_lets_streams_run_to_the_end_of_the_grace_and_every_attempt_has_its_row() {
     let provider = Provider::start(talks(20)).await.expect("a scripted provider");
@@ -100,7 +100,7 @@ async fn b20_a_stop_lets_streams_run_to_the_end_of_the_grace_and_every_attempt_h
     let mut reading = JoinSet::new();
     for at in 0..streams {
         // Most end in half a second. Every fourth goes on for a minute.
-        let tokens = if at % 4 == 0 { 900 } else { 20 };
+        let tokens = if at % 4 == 0 { 900 } else if at + 1 == streams { 25 } else { 20 };
         let (path, mut body) = each_stream(&format!("[[tokens={tokens}]]"))[at % 2].clone();
         body["max_tokens"] = serde_json::json!(3_000);
         let nonce = format!("b20-{at}");
@@ -123,6 +123,8 @@ async fn b20_a_stop_lets_streams_run_to_the_end_of_the_grace_and_every_attempt_h
         assert_eq!(found.row().basis, basis, "{found:#?}");
         *(if *is_whole { &mut whole } else { &mut cut }) += 1;
     }
+    let last = agreed.iter().find(|found| found.told.nonce == format!("b20-{}", streams - 1)).expect("the last call");
+    assert_eq!(last.row().basis, "exact", "the word to stop came in the middle of it: {last:#?}");
     assert!(cut >= streams.div_ceil(4) && whole > 0, "{cut} streams were cut, {whole} ran to their end");
 }
 
