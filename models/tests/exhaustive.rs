@@ -52,7 +52,9 @@ fn a_hold_never_takes_more_than_was_leased() {
         let racer = |lease: &Arc<Lease>| {
             let taken = Arc::clone(&taken);
             spawn(lease, move |lease| match lease.try_take(4) {
-                Ok(()) => drop(taken.fetch_add(4, Ordering::SeqCst)),
+                Ok(()) => {
+                    taken.fetch_add(4, Ordering::SeqCst);
+                }
                 Err(missing) => assert!((1..=4).contains(&missing)),
             })
         };
@@ -87,6 +89,26 @@ fn racing_take_return_and_grant_lose_and_make_nothing() {
         writer.join().unwrap();
         assert_eq!(9, lease.free() + settled.load(Ordering::SeqCst) + returned, "granted = free + settled + returned");
         assert_eq!(lease.take_free() + returned + settled.load(Ordering::SeqCst), 9);
+    });
+}
+
+// Mutation: `wants_more` stores 0 instead of swapping.
+#[test]
+fn one_caller_asks_ahead_between_two_grants() {
+    bounded(4, || {
+        let lease = Arc::new(Lease::default());
+        lease.grant(9, 4);
+        lease.try_take(6).unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let caller = |lease: &Arc<Lease>| {
+            let asked = Arc::clone(&asked);
+            spawn(lease, move |lease| {
+                asked.fetch_add(usize::from(lease.wants_more()), Ordering::SeqCst);
+            })
+        };
+        let callers = [caller(&lease), caller(&lease)];
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     });
 }
 

@@ -62,7 +62,9 @@ fn granted_is_free_and_held_and_settled_and_returned() {
         let (granted, returned) = (Arc::new(AtomicI64::new(4)), Arc::new(AtomicI64::new(0)));
         let (own, give, back) = (Arc::clone(&budget), Arc::clone(&granted), Arc::clone(&returned));
         crowd(6, move |index| match index {
-            0 => drop(back.fetch_add(own.lease.take_free(), Ordering::Relaxed)),
+            0 => {
+                back.fetch_add(own.lease.take_free(), Ordering::Relaxed);
+            }
             _ => {
                 let mut taken = Holds::take(&[(&own, 1_000)], 3);
                 if let Err(Denied::Lease) = taken {
