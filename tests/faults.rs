@@ -38,7 +38,6 @@ pub(crate) struct Told {
 /// One row of the ledger, as far as money is concerned.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    pub request_id: String,
     pub nonce: String,
     pub input: Option<i64>,
     pub output: Option<i64>,
@@ -96,8 +95,8 @@ fn stated(body: &Bytes) -> Option<(i64, i64)> {
     let text = String::from_utf8_lossy(body);
     let documents = text.lines().map(|line| line.strip_prefix("data:").unwrap_or(line));
     let documents = documents.filter_map(|text| serde_json::from_str::<Value>(text.trim()).ok());
-    let usages = documents.map(|document| document["usage"].clone());
-    let usage = usages.filter(Value::is_object).last()?;
+    let mut usages = documents.map(|document| document["usage"].clone());
+    let usage = usages.rfind(Value::is_object)?;
     Some((usage["prompt_tokens"].as_i64()?, usage["completion_tokens"].as_i64()?))
 }
 
@@ -106,22 +105,21 @@ pub(crate) fn rows(file: &Path) -> Vec<Row> {
     let connection = rusqlite::Connection::open(file).expect("the ledger's file");
     let mut statement = connection
         .prepare(
-            "SELECT request_id, attributes, input_tokens, output_tokens, basis, ending, status, cost_nano_usd \
+            "SELECT attributes, input_tokens, output_tokens, basis, ending, status, cost_nano_usd \
              FROM entry WHERE ending <> 'adjustment' ORDER BY id",
         )
         .expect("a query");
     let rows = statement.query_map([], |row| {
-        let attributes: Option<String> = row.get(1)?;
+        let attributes: Option<String> = row.get(0)?;
         let attributes: Value = attributes.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         Ok(Row {
-            request_id: row.get(0)?,
             nonce: attributes["nonce"].as_str().unwrap_or_default().to_owned(),
-            input: row.get(2)?,
-            output: row.get(3)?,
-            basis: row.get(4)?,
-            ending: row.get(5)?,
-            status: row.get(6)?,
-            cost: row.get(7)?,
+            input: row.get(1)?,
+            output: row.get(2)?,
+            basis: row.get(3)?,
+            ending: row.get(4)?,
+            status: row.get(5)?,
+            cost: row.get(6)?,
         })
     });
     rows.expect("rows").collect::<Result<_, _>>().expect("rows")
@@ -204,6 +202,7 @@ pub(crate) async fn agree(rig: &Rig, log: &[Told]) -> Vec<Agreed> {
 ///   provider has a row;
 /// - under-billing is 0: every call is charged at least what the provider bills for it;
 /// - a row that says `exact` is the bill to the nano-dollar, and what the client read of usage;
+/// - the client's status is the row's;
 /// - a call that was refused before it left is on no bill and costs nothing.
 pub(crate) fn compare(log: &[Told], rows: &[Row], bill: &[BillLine]) -> Vec<Agreed> {
     let known: HashMap<&str, &Told> = log.iter().map(|told| (told.nonce.as_str(), told)).collect();
@@ -235,6 +234,9 @@ fn check(call: &Agreed) {
     }
     if call.rows.iter().any(|row| row.ending == "refused") {
         assert!(call.lines.is_empty() && call.charged == 0, "a refused call left: {call:#?}");
+    }
+    if let ([row], told @ 1..) = (call.rows.as_slice(), call.told.status) {
+        assert_eq!(row.status, told, "the client was told another status: {call:#?}");
     }
     if let (Some((input, output)), [row]) = (call.told.usage, call.rows.as_slice()) {
         assert_eq!((row.input, row.output), (Some(input), Some(output)), "the client read another usage: {call:#?}");

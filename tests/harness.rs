@@ -63,6 +63,8 @@ pub(crate) struct Setup<'a> {
     pub config: &'a str,
     /// Lines added to its `providers:`.
     pub providers: &'a str,
+    /// Keys added to each of the three usual providers, such as `bills_after_cancel: false`.
+    pub of_each_provider: &'a str,
     /// Whether gateway keys are configured.
     pub keys: bool,
 }
@@ -76,6 +78,7 @@ impl Default for Setup<'_> {
             clock: Arc::new(SystemClock),
             config: "",
             providers: "",
+            of_each_provider: "",
             keys: true,
         }
     }
@@ -166,9 +169,11 @@ async fn start_node(file: &Path, clock: Arc<dyn Clock>) -> Node {
     .expect("a start")
 }
 
-fn config(provider: &str, setup: &Setup<'_>) -> String {
-    let Setup { keys, config: more, providers, .. } = *setup;
+pub(crate) fn config(provider: &str, setup: &Setup<'_>) -> String {
+    let Setup { keys, config: more, providers, of_each_provider, .. } = *setup;
     let key = if keys { ", api_key: \"sk-provider-secret\"" } else { "" };
+    let more_of_each = if of_each_provider.is_empty() { String::new() } else { format!(", {of_each_provider}") };
+    let key = format!("{key}{more_of_each}");
     let mut text = format!(
         "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0, token: {ADMIN_TOKEN} }}\nproviders:\n  openai: {{ dialect: openai, base_url: \
          \"{provider}\"{key} }}\n  anthropic: {{ dialect: anthropic, base_url: \"{provider}\"{key} }}\n  gemini: {{ dialect: gemini, base_url: \
@@ -230,6 +235,12 @@ impl Exchange {
     /// The next bytes; `None` at a clean end, an error where the stream was cut.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
         let frame = tokio::time::timeout(Duration::from_secs(5), self.body.frame()).await.expect("bytes within 5 s")?;
+        Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
+    /// The next bytes, whenever they come.
+    pub(crate) async fn frame(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        let frame = self.body.frame().await?;
         Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 

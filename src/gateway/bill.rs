@@ -42,7 +42,7 @@ impl Bill {
 
 impl Attempt {
     /// Bills an attempt of which `reading` was read and about `seen_output` tokens of output passed.
-    pub(super) fn bill(&self, reading: Option<&Reading>, seen_output: u64, ending: Ending) -> Bill {
+    pub(super) fn bill(&self, reading: Option<&Reading>, seen_output: u64) -> Bill {
         match self.call.operation {
             Operation::Free => return Bill::free(Basis::Unmetered),
             Operation::Unmetered => return Bill { cost: None, ..Bill::free(Basis::Unmetered) },
@@ -54,8 +54,8 @@ impl Attempt {
             return Bill::free(Basis::Exact);
         }
         let price = self.price_of(reading);
-        let heard = self.heard(seen_output, price.as_deref(), ending);
         let whole = reading.is_some_and(|reading| reading.complete);
+        let heard = self.heard(seen_output, price.as_deref(), whole);
         let (usage, basis) = if let Some(nonsense) =
             reading.and_then(|reading| self.nonsense(reading, heard, price.as_deref()))
         {
@@ -81,10 +81,10 @@ impl Attempt {
         self.first_byte.is_some() && self.status >= 300
     }
 
-    /// Output tokens of an answer that states none: what passed, and where it was cut what was on its way, within the most
-    /// that the request allows.
-    fn heard(&self, seen: u64, price: Option<&PriceRow>, ending: Ending) -> u64 {
-        if self.failed() || (self.heard_out && ending != Ending::UpstreamFailed) {
+    /// Output tokens of an answer that states none: what passed, and where its end is missing what was on its way, within
+    /// the most that the request allows.
+    fn heard(&self, seen: u64, price: Option<&PriceRow>, whole: bool) -> u64 {
+        if self.failed() || whole {
             return seen;
         }
         // Hidden reasoning does not pass by; it is not made faster than this.
@@ -135,7 +135,9 @@ impl Attempt {
         let most = if billed_on { self.most_output.unwrap_or(0) } else { 0 };
         let output = bill.usage.output.unwrap_or(0).max(most).max(tokens);
         let usage = Usage { output: Some(output), ..bill.usage };
-        let charged = priced(usage, bill.basis, self.price_of(reading));
+        // What is more than was heard is ours, not the provider's.
+        let basis = if usage == bill.usage { bill.basis } else { Basis::Estimated };
+        let charged = priced(usage, basis, self.price_of(reading));
         if !is_held {
             return charged;
         }

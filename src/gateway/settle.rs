@@ -94,7 +94,7 @@ impl Attempt {
 
     fn close(&mut self, reading: Option<&Reading>, seen_output: u64, ending: Ending) {
         let Some(reservation) = self.reservation.take() else { return };
-        let bill = self.bill(reading, seen_output, ending);
+        let bill = self.bill(reading, seen_output);
         let bill = self.in_doubt(bill, reading, &reservation, ending);
         let amounts = [bill.cost.map_or(0, Money::nano), tokens(&bill.usage), i64::from(self.logical)];
         let in_doubt = bill.basis == Basis::InDoubt;
