@@ -1,5 +1,7 @@
 //! One integration-test binary; each module is one concern.
 
+#![expect(clippy::disallowed_methods, reason = "how long a test runs is no setting of the gateway")]
+
 #[cfg(test)]
 mod admin;
 mod architecture;
@@ -23,6 +25,7 @@ mod ledger_crash;
 mod policies;
 #[cfg(test)]
 mod prices;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod sdk;

@@ -158,17 +158,13 @@ fn resolve(desk: &Desk, wanted: &Resolve) -> Result<ExitCode, String> {
         reason: Arc::from(wanted.reason.as_str()),
         at: SystemClock.now(),
     };
-    let found = match &wanted.url {
-        Some(url) => {
-            remote::resolve(url, &environment("PLIMSOLL_ADMIN_TOKEN").unwrap_or_default(), &wanted.id, &evidence)?
-        }
-        None => {
-            let ledger = desk.writer("resolve through it with `--url http://ADMIN_ADDRESS`")?;
-            let settled = ledger.settle_doubt(&wanted.id, &evidence, &|_| None);
-            let settled = settled.map_err(|error| format!("error: {error}"))?;
-            ledger.close();
-            settled
-        }
+    let found = if let Some(url) = &wanted.url {
+        remote::resolve(url, &environment("PLIMSOLL_ADMIN_TOKEN").unwrap_or_default(), &wanted.id, &evidence)?
+    } else {
+        let ledger = desk.writer("resolve through it with `--url http://ADMIN_ADDRESS`")?;
+        let settled = ledger.settle_doubt(&wanted.id, &evidence, &|_| None);
+        ledger.close();
+        settled.map_err(|error| format!("error: {error}"))?
     };
     let Some(found) = found else {
         return Err(format!(

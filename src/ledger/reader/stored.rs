@@ -62,6 +62,18 @@ pub struct StoredAttempt {
     pub overhead_us: i64,
     pub first_byte_us: Option<i64>,
     pub duration_us: i64,
+    /// The `attempt_id` of the row that this one corrects; absent for attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjusts: Option<String>,
+    /// Who corrected it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// On what evidence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When. RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjusted_at: Option<String>,
 }
 
 impl StoredAttempt {
@@ -111,6 +123,10 @@ impl StoredAttempt {
             overhead_us: row.get("overhead_us")?,
             first_byte_us: row.get("first_byte_us")?,
             duration_us: row.get("duration_us")?,
+            adjusts: row.get("adjusts")?,
+            actor: row.get("actor")?,
+            reason: row.get("reason")?,
+            adjusted_at: row.get::<_, Option<i64>>("adjusted_at")?.map(|at| Timestamp::from_micros(at).to_string()),
         })
     }
 }

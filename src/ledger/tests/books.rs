@@ -126,6 +126,7 @@ fn d5_a_flipped_bit_of_a_row_is_reported_or_was_in_nobodys_place() {
         Some(rows)
     };
     let honest = content(&place.path);
+    #[expect(clippy::disallowed_methods, reason = "how long a test runs is no setting of the gateway")]
     let flips: usize = std::env::var("PLIMSOLL_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
     let step = (bytes.len() * 8 / flips).max(1);
     let copy = place.path.with_extension("flipped");

@@ -100,7 +100,13 @@ async fn b20_a_stop_lets_streams_run_to_the_end_of_the_grace_and_every_attempt_h
     let mut reading = JoinSet::new();
     for at in 0..streams {
         // Most end in half a second. Every fourth goes on for a minute.
-        let tokens = if at % 4 == 0 { 900 } else if at + 1 == streams { 25 } else { 20 };
+        let tokens = if at % 4 == 0 {
+            900
+        } else if at + 1 == streams {
+            25
+        } else {
+            20
+        };
         let (path, mut body) = each_stream(&format!("[[tokens={tokens}]]"))[at % 2].clone();
         body["max_tokens"] = serde_json::json!(3_000);
         let nonce = format!("b20-{at}");
