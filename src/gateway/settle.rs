@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::money::Money;
 use crate::domain::price::PriceRow;
-use crate::domain::standing::Amounts;
+use crate::domain::standing::{Amounts, Unit};
 use crate::domain::usage::Basis;
 use crate::ledger::entry::{Ending, LedgerEntry, tokens};
 use crate::ledger::{Permit, QUEUE_SLOTS};
@@ -98,6 +98,11 @@ impl Attempt {
         let bill = self.in_doubt(bill, reading, &reservation, ending);
         let amounts = [bill.cost.map_or(0, Money::nano), tokens(&bill.usage), i64::from(self.logical)];
         let in_doubt = bill.basis == Basis::InDoubt;
+        let held = reservation.held(Unit::Money);
+        if held > 0 && amounts[0] > held {
+            let (provider, id) = (&self.call.provider.name, &self.call.id);
+            tracing::warn!(%provider, request_id = %id, held, cost = amounts[0], "a call cost more than was held for it (nano-dollars): the excess is debt");
+        }
         let mut postings = if in_doubt { reservation.doubt(amounts) } else { reservation.settle(amounts) };
         let (gateway, call) = (&self.worker.gateway, &self.call);
         measure(gateway, call, self.status, &bill);

@@ -33,6 +33,7 @@ use crate::gateway::{Gateway, Replays, keys, upstream};
 use crate::ledger::{Column, Ledger, LedgerError, SpendQuery};
 use crate::meter::Meter;
 use crate::meter::pace::Pace;
+use crate::meter::reservation;
 use crate::telemetry::Metrics;
 
 /// How long notifications may take after that.
@@ -92,7 +93,7 @@ impl Node {
             .enable_all()
             .build()
             .map_err(io_error("a runtime cannot be made"))?;
-        let ledger = Ledger::open(&ledger).map_err(StartError::Ledger)?;
+        let ledger = open_books(&ledger)?;
         let metrics = Arc::new(Metrics::default());
         let control = control(policies, prices, &targets, &clock, &ledger)?;
         metrics.policy_loaded(true, clock.now().seconds());
@@ -217,6 +218,14 @@ impl Drop for Node {
             });
         }
     }
+}
+
+/// Opens the ledger, once the meter has shown that it refuses what does not fit.
+fn open_books(path: &std::path::Path) -> Result<Ledger, StartError> {
+    if !reservation::holds_the_line() {
+        return Err(StartError::Io("the meter admits more than a budget has room for; nothing is started".to_owned()));
+    }
+    Ledger::open(path).map_err(StartError::Ledger)
 }
 
 fn cores() -> usize {
