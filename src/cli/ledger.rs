@@ -18,6 +18,8 @@ use super::text::{amount, count, many};
 
 mod remote;
 
+use remote::Remote;
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -152,41 +154,46 @@ fn worth(unit: &str, number: i64) -> String {
 }
 
 fn resolve(desk: &Desk, wanted: &Resolve) -> Result<ExitCode, String> {
+    let token = environment("PLIMSOLL_ADMIN_TOKEN").unwrap_or_default();
+    let gateway = wanted.url.as_deref().map(|url| Remote { url, token: &token });
+    let listed = match &gateway {
+        Some(gateway) => gateway.in_doubt()?,
+        None => desk.reader()?.all_in_doubt().map_err(|error| format!("error: {error}"))?,
+    };
+    let unknown =
+        || format!("error: nothing is in doubt under `{}`; `plimsoll ledger in-doubt` lists what is", wanted.id);
+    let found = listed.into_iter().find(|one| one.id == wanted.id).ok_or_else(unknown)?;
     let evidence = Evidence {
-        spent: spent(wanted)?,
+        spent: wanted.spent.as_deref().map_or(Ok(0), |text| spent(text, &found.unit))?,
         actor: Arc::from(wanted.by.as_str()),
         reason: Arc::from(wanted.reason.as_str()),
         at: SystemClock.now(),
     };
-    let found = if let Some(url) = &wanted.url {
-        remote::resolve(url, &environment("PLIMSOLL_ADMIN_TOKEN").unwrap_or_default(), &wanted.id, &evidence)?
+    let settled = if let Some(gateway) = &gateway {
+        gateway.resolve(&wanted.id, &evidence)?
     } else {
         let ledger = desk.writer("resolve through it with `--url http://ADMIN_ADDRESS`")?;
         let settled = ledger.settle_doubt(&wanted.id, &evidence, &|_| None);
         ledger.close();
         settled.map_err(|error| format!("error: {error}"))?
     };
-    let Some(found) = found else {
-        return Err(format!(
-            "error: nothing is in doubt under `{}`; `plimsoll ledger in-doubt` lists what is",
-            wanted.id
-        ));
-    };
-    let (before, after) = (worth(&found.unit, found.amount), worth(&found.unit, evidence.spent));
-    output::line(&format!("{}: {before} in doubt became {after}", found.id));
+    let settled = settled.ok_or_else(unknown)?;
+    let (before, after) = (worth(&settled.unit, settled.amount), worth(&settled.unit, evidence.spent));
+    output::line(&format!("{}: {before} in doubt became {after}", settled.id));
     Ok(ExitCode::SUCCESS)
 }
 
-/// `$0.42` in nano-dollars, or a whole number of tokens or requests.
-fn spent(wanted: &Resolve) -> Result<i64, String> {
-    let Some(text) = &wanted.spent else { return Ok(0) };
-    let number = match text.strip_prefix('$') {
-        Some(dollars) => Money::parse_decimal(dollars).map(Money::nano),
-        None => text.parse().ok(),
+/// `$0.42` in nano-dollars where money is in doubt, else a whole number of tokens or requests. The one is never taken for the
+/// other.
+fn spent(text: &str, unit: &str) -> Result<i64, String> {
+    let (number, example) = match unit {
+        "nano_usd" => {
+            (text.strip_prefix('$').and_then(Money::parse_decimal).map(Money::nano), "money is in doubt: write `$0.42`")
+        }
+        "tokens" => (text.parse().ok(), "tokens are in doubt: write a whole number"),
+        _ => (text.parse().ok(), "requests are in doubt: write a whole number"),
     };
-    number
-        .filter(|number| *number >= 0)
-        .ok_or_else(|| format!("error: `{text}` is no amount: write `$0.42`, or a whole number of tokens or requests"))
+    number.filter(|number| *number >= 0).ok_or_else(|| format!("error: `{text}` is not what was spent; {example}"))
 }
 
 #[cfg(test)]
@@ -241,5 +248,16 @@ mod tests {
             ..clean
         };
         insta::assert_snapshot!(verified(&faults));
+    }
+
+    #[test]
+    fn dollars_are_not_taken_for_tokens_nor_tokens_for_dollars() {
+        assert_eq!(spent("$0.42", "nano_usd"), Ok(420_000_000));
+        assert_eq!(spent("1200", "tokens"), Ok(1_200));
+        for (text, unit) in
+            [("5", "nano_usd"), ("$5", "tokens"), ("$5", "requests"), ("$-1", "nano_usd"), ("-1", "tokens")]
+        {
+            assert!(spent(text, unit).is_err(), "{text} {unit}");
+        }
     }
 }
