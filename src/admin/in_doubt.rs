@@ -1,7 +1,5 @@
 //! What is charged until evidence arrives, and the evidence.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -9,13 +7,10 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ledger::{Evidence, InDoubt};
+use crate::ledger::{Evidence, InDoubt, Settled, unit_of};
 
 use super::parameters::Name;
 use super::{Problem, State, blocking};
-
-/// The longest reason and the longest name, in bytes.
-const WORDS: usize = 1_000;
 
 /// Everything that is in doubt.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,6 +24,8 @@ pub(super) struct Doubts {
 pub(super) struct Known {
     /// What was really spent, in the unit of the amount: nano-dollars for calls.
     spent: i64,
+    /// `nano_usd`, `tokens` or `requests`. Where it is said, it must be that of the amount.
+    unit: Option<String>,
     /// Who says so.
     actor: String,
     /// On what evidence.
@@ -57,7 +54,8 @@ pub(super) async fn all(state: State) -> Result<Json<Doubts>, Problem> {
         (status = 200, body = InDoubt),
         (status = 400, body = Problem),
         (status = 401, body = Problem),
-        (status = 404, body = Problem, description = "Nothing is in doubt under this name")
+        (status = 404, body = Problem, description = "Nothing is in doubt under this name"),
+        (status = 422, body = Problem, description = "It cannot be: below zero, no reason, another unit")
     )
 )]
 pub(super) async fn resolve(
@@ -68,21 +66,23 @@ pub(super) async fn resolve(
     let body = body.map_err(|error| Problem::new(error.status(), error.body_text().to_lowercase()))?;
     let known: Known = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad_request(format!("the body is no evidence as JSON: {error}")))?;
-    let words = |name: &str, text: &str| -> Result<Arc<str>, Problem> {
-        if text.trim().is_empty() || text.len() > WORDS {
-            return Err(Problem::bad_request(format!("`{name}` is empty or longer than {WORDS} bytes")));
-        }
-        Ok(Arc::from(text))
-    };
-    if known.spent < 0 {
-        return Err(Problem::bad_request("`spent` is below zero: write what was really spent"));
-    }
-    let (actor, reason) = (words("actor", &known.actor)?, words("reason", &known.reason)?);
-    let evidence = Evidence { spent: known.spent, actor, reason, at: state.clock.now() };
+    let nonsense = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+    let unit = known.unit.as_deref().map(|word| {
+        unit_of(word).ok_or_else(|| nonsense(format!("`{word}` is no unit: there are nano_usd, tokens and requests")))
+    });
+    let spent = (known.spent, unit.transpose()?);
+    let evidence = Evidence::new(spent, (&known.actor, &known.reason), state.clock.now()).map_err(nonsense)?;
     blocking(move || {
         let settled = (state.settle_doubt)((id.clone(), evidence))
             .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))?;
-        settled.map(Json).ok_or_else(|| Problem::not_found(format!("nothing is in doubt under `{id}`")))
+        match settled {
+            Settled::Done(found) => Ok(Json(found)),
+            Settled::Unknown => Err(Problem::not_found(format!("nothing is in doubt under `{id}`"))),
+            Settled::OtherUnit(found) => Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("`{id}` is an amount of {}: say what was spent in that unit", found.unit),
+            )),
+        }
     })
     .await?
 }

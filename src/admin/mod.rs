@@ -32,7 +32,7 @@ use utoipa_axum::routes;
 
 use crate::domain::clock::Clock;
 use crate::domain::tenant::{Tenant, TenantId};
-use crate::ledger::{Evidence, InDoubt, LedgerReader};
+use crate::ledger::{Evidence, LedgerReader, Settled};
 use crate::telemetry::Metrics;
 
 pub use problem::Problem;
@@ -79,7 +79,7 @@ pub struct AdminState {
     /// Deletes a tenant of the admin API.
     pub delete_tenant: Order<TenantId, Result<(), TenantRefusal>>,
     /// Replaces what is in doubt under a name by what the evidence says. `None`: nothing is.
-    pub settle_doubt: Order<(String, Evidence), Result<Option<InDoubt>, String>>,
+    pub settle_doubt: Order<(String, Evidence), Result<Settled, String>>,
     /// The running policy.
     pub policy: Ask<PolicyView>,
     /// Validates and applies: the given YAML, or the directory read again. `Err` holds the diagnostics.

@@ -11,6 +11,7 @@ use crate::domain::price::PriceBook;
 use crate::ledger::{Ledger, LedgerError, LedgerReader};
 
 use super::output;
+use super::text::many;
 
 /// What is read when no file is named and it is there.
 const USUAL_FILE: &str = "plimsoll.yaml";
@@ -65,10 +66,19 @@ impl Desk {
     pub(super) fn writer(&self, instead: &str) -> Result<Ledger, String> {
         self.there()?;
         let name = self.ledger.display();
-        Ledger::open(&self.ledger).map_err(|error| match error {
+        let ledger = Ledger::open(&self.ledger).map_err(|error| match error {
             LedgerError::Locked { .. } => format!("error: a gateway runs on the ledger `{name}`: {instead}"),
             error => format!("error: the ledger `{name}` cannot be opened: {error}"),
-        })
+        })?;
+        // The next start will not say it again.
+        if ledger.opened_after_crash() {
+            output::note("the last run did not end cleanly: rows of its last moments may be missing");
+        }
+        if ledger.doubted_leases() > 0 {
+            let leases = many(ledger.doubted_leases(), "lease");
+            output::note(&format!("{leases} of it now in doubt: `plimsoll ledger in-doubt` lists what is"));
+        }
+        Ok(ledger)
     }
 
     fn there(&self) -> Result<(), String> {

@@ -1,24 +1,22 @@
 //! `plimsoll ledger`: verification, and what is charged until evidence arrives. Reading takes no lock and works beside a running
 //! gateway; resolving goes through it when it runs (`--url`).
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::money::Money;
-use crate::invoice::Measure;
-use crate::ledger::{Evidence, InDoubt, Verification};
+use crate::domain::standing::Unit;
+use crate::ledger::{Evidence, InDoubt, Settled, Verification, unit_of};
 
 use super::desk::{Desk, Form, Place, environment, fail};
 use super::output;
-use super::text::{amount, count, many};
+use super::text::{count, many, table};
 
 mod remote;
-
-use remote::Remote;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -50,7 +48,7 @@ enum Verb {
 struct Resolve {
     /// As `plimsoll ledger in-doubt` names it: a request's id, or `lease_7`.
     id: String,
-    /// What was really spent: `$0.42`; for leases of tokens or requests a whole number.
+    /// What was really spent: `$0.42`; for leases of tokens or requests `1200 tokens`, `3 requests`.
     #[arg(long, value_name = "AMOUNT", required_unless_present = "void", conflicts_with = "void")]
     spent: Option<String>,
     /// Nothing was spent.
@@ -68,14 +66,11 @@ struct Resolve {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let desk = match Desk::open(&arguments.place) {
-        Ok(desk) => desk,
-        Err(fault) => return fail(&fault),
-    };
+    let place = &arguments.place;
     let done = match &arguments.verb {
-        Verb::Verify { output } => verify(&desk, *output),
-        Verb::InDoubt { output } => in_doubt(&desk, *output),
-        Verb::Resolve(wanted) => resolve(&desk, wanted),
+        Verb::Verify { output } => Desk::open(place).and_then(|desk| verify(&desk, *output)),
+        Verb::InDoubt { output } => Desk::open(place).and_then(|desk| in_doubt(&desk, *output)),
+        Verb::Resolve(wanted) => resolve(place, wanted),
     };
     done.unwrap_or_else(|fault| fail(&fault))
 }
@@ -91,12 +86,13 @@ fn verify(desk: &Desk, form: Form) -> Result<ExitCode, String> {
 
 fn verified(found: &Verification) -> String {
     let number = |number: u64| count(i128::from(number));
+    let many = |number: u64, what| many(usize::try_from(number).unwrap_or(usize::MAX), what);
     let mut text = format!(
-        "{} rows, {} in the chain, {} costs computed again, {} counters added up again",
-        number(found.rows),
+        "{}, {} in the chain, {} computed again, {} added up again",
+        many(found.rows, "row"),
         number(found.chained),
-        number(found.priced),
-        number(found.counters)
+        many(found.priced, "cost"),
+        many(found.counters, "counter")
     );
     if found.retired > 0 {
         let _ = write!(text, ", {} left out that nobody keeps any more", number(found.retired));
@@ -122,78 +118,92 @@ fn in_doubt(desk: &Desk, form: Form) -> Result<ExitCode, String> {
 }
 
 fn doubted(all: &[InDoubt]) -> String {
-    if all.is_empty() {
-        return "nothing is in doubt".to_owned();
-    }
-    let width = all.iter().map(|one| one.id.len()).max().unwrap_or(0);
-    let mut text = String::new();
+    let Some(first) = all.first() else { return "nothing is in doubt".to_owned() };
+    let mut rows = vec![["id", "tenant", "what", "since", "amount"].map(str::to_owned).to_vec()];
+    let mut sums: BTreeMap<(String, String, &str), (usize, i64)> = BTreeMap::new();
     for one in all {
-        let amount = worth(&one.unit, one.amount);
-        let whose = one.tenant_id.as_deref().or(one.key.as_deref()).unwrap_or("everybody");
-        let what = match &one.budget {
-            Some(budget) => format!("leased from `{budget}`, window from {}", one.since),
-            None => format!("a call of {}", one.since),
-        };
-        let _ = writeln!(text, "{:width$}  {amount:>14}  {whose}  {what}", one.id);
+        let (whose, what) = (whose(one), what(one));
+        rows.push(vec![one.id.clone(), whose.clone(), what.clone(), one.since.clone(), worth(&one.unit, one.amount)]);
+        let (amounts, sum) = sums.entry((whose, what, &one.unit)).or_default();
+        *amounts += 1;
+        *sum = sum.saturating_add(one.amount);
     }
-    let _ = write!(
-        text,
-        "{} in doubt: charged until somebody knows better\n  plimsoll ledger resolve {} --spent AMOUNT --reason TEXT",
+    for ((whose, what, unit), (amounts, sum)) in sums.into_iter().filter(|(_, (amounts, _))| *amounts > 1) {
+        rows.push(vec![many(amounts, "amount"), whose, what, String::new(), worth(unit, sum)]);
+    }
+    let example = if first.unit == "nano_usd" { "'$0.42'".to_owned() } else { format!("'42 {}'", first.unit) };
+    format!(
+        "{}\n\n{} in doubt: charged until somebody knows better. With evidence of what was spent:\n  \
+         plimsoll ledger resolve {} --spent {example} --reason TEXT   (beside a running gateway: --url http://127.0.0.1:4181)",
+        table(&rows, 4),
         many(all.len(), "amount"),
-        all.first().map_or("ID", |one| &one.id)
-    );
-    text
+        first.id
+    )
 }
 
-/// An amount in its unit.
+fn whose(one: &InDoubt) -> String {
+    one.tenant_id.clone().unwrap_or_else(|| "(all)".to_owned())
+}
+
+fn what(one: &InDoubt) -> String {
+    let Some(budget) = &one.budget else { return "a call".to_owned() };
+    // A counter of a tenant is named by the tenant already.
+    match one.key.as_ref().filter(|key| one.tenant_id.as_ref() != Some(key)) {
+        Some(key) => format!("leased from `{budget}` of `{key}`"),
+        None => format!("leased from `{budget}`"),
+    }
+}
+
+/// An amount in its unit, to the last digit.
 fn worth(unit: &str, number: i64) -> String {
     match unit {
-        "nano_usd" => amount(Measure::Money, i128::from(number) * 1_000),
+        "nano_usd" => Money::from_nano(number).to_string(),
         _ => format!("{} {unit}", count(i128::from(number))),
     }
 }
 
-fn resolve(desk: &Desk, wanted: &Resolve) -> Result<ExitCode, String> {
-    let token = environment("PLIMSOLL_ADMIN_TOKEN").unwrap_or_default();
-    let gateway = wanted.url.as_deref().map(|url| Remote { url, token: &token });
-    let listed = match &gateway {
-        Some(gateway) => gateway.in_doubt()?,
-        None => desk.reader()?.all_in_doubt().map_err(|error| format!("error: {error}"))?,
-    };
-    let unknown =
-        || format!("error: nothing is in doubt under `{}`; `plimsoll ledger in-doubt` lists what is", wanted.id);
-    let found = listed.into_iter().find(|one| one.id == wanted.id).ok_or_else(unknown)?;
-    let evidence = Evidence {
-        spent: wanted.spent.as_deref().map_or(Ok(0), |text| spent(text, &found.unit))?,
-        actor: Arc::from(wanted.by.as_str()),
-        reason: Arc::from(wanted.reason.as_str()),
-        at: SystemClock.now(),
-    };
-    let settled = if let Some(gateway) = &gateway {
-        gateway.resolve(&wanted.id, &evidence)?
+fn resolve(place: &Place, wanted: &Resolve) -> Result<ExitCode, String> {
+    let evidence = Evidence::new(spent(wanted)?, (&wanted.by, &wanted.reason), SystemClock.now())
+        .map_err(|fault| format!("error: {fault}"))?;
+    let settled = if let Some(url) = &wanted.url {
+        remote::resolve(url, &environment("PLIMSOLL_ADMIN_TOKEN").unwrap_or_default(), &wanted.id, &evidence)?
     } else {
-        let ledger = desk.writer("resolve through it with `--url http://ADMIN_ADDRESS`")?;
+        let ledger = Desk::open(place)?.writer("resolve through it with `--url http://ADMIN_ADDRESS`")?;
         let settled = ledger.settle_doubt(&wanted.id, &evidence, &|_| None);
         ledger.close();
         settled.map_err(|error| format!("error: {error}"))?
     };
-    let settled = settled.ok_or_else(unknown)?;
-    let (before, after) = (worth(&settled.unit, settled.amount), worth(&settled.unit, evidence.spent));
-    output::line(&format!("{}: {before} in doubt became {after}", settled.id));
-    Ok(ExitCode::SUCCESS)
+    match settled {
+        Settled::Done(found) => {
+            let (before, after) = (worth(&found.unit, found.amount), worth(&found.unit, evidence.spent()));
+            output::line(&format!("{}: {before} in doubt became {after}", found.id));
+            Ok(ExitCode::SUCCESS)
+        }
+        Settled::Unknown => {
+            Err(format!("error: nothing is in doubt under `{}`; `plimsoll ledger in-doubt` lists what is", wanted.id))
+        }
+        Settled::OtherUnit(found) => {
+            let example = if found.unit == "nano_usd" { "$0.42".to_owned() } else { format!("42 {}", found.unit) };
+            Err(format!(
+                "error: {} is in doubt under `{}`: write `--spent '{example}'`",
+                worth(&found.unit, found.amount),
+                found.id
+            ))
+        }
+    }
 }
 
-/// `$0.42` in nano-dollars where money is in doubt, else a whole number of tokens or requests. The one is never taken for the
-/// other.
-fn spent(text: &str, unit: &str) -> Result<i64, String> {
-    let (number, example) = match unit {
-        "nano_usd" => {
-            (text.strip_prefix('$').and_then(Money::parse_decimal).map(Money::nano), "money is in doubt: write `$0.42`")
-        }
-        "tokens" => (text.parse().ok(), "tokens are in doubt: write a whole number"),
-        _ => (text.parse().ok(), "requests are in doubt: write a whole number"),
+/// `$0.42`, `1200 tokens`, `3 requests`.
+fn spent(wanted: &Resolve) -> Result<(i64, Option<Unit>), String> {
+    let Some(text) = &wanted.spent else { return Ok((0, None)) };
+    let amount = match text.strip_prefix('$') {
+        Some(dollars) => Money::parse_decimal(dollars).map(|dollars| (dollars.nano(), Some(Unit::Money))),
+        None => text.split_once(' ').and_then(|(number, unit)| {
+            let unit = unit_of(unit).filter(|unit| *unit != Unit::Money)?;
+            Some((number.parse().ok()?, Some(unit)))
+        }),
     };
-    number.filter(|number| *number >= 0).ok_or_else(|| format!("error: `{text}` is not what was spent; {example}"))
+    amount.ok_or_else(|| format!("error: `{text}` is no amount: write `$0.42`, `1200 tokens` or `3 requests`"))
 }
 
 #[cfg(test)]
@@ -248,16 +258,5 @@ mod tests {
             ..clean
         };
         insta::assert_snapshot!(verified(&faults));
-    }
-
-    #[test]
-    fn dollars_are_not_taken_for_tokens_nor_tokens_for_dollars() {
-        assert_eq!(spent("$0.42", "nano_usd"), Ok(420_000_000));
-        assert_eq!(spent("1200", "tokens"), Ok(1_200));
-        for (text, unit) in
-            [("5", "nano_usd"), ("$5", "tokens"), ("$5", "requests"), ("$-1", "nano_usd"), ("-1", "tokens")]
-        {
-            assert!(spent(text, unit).is_err(), "{text} {unit}");
-        }
     }
 }

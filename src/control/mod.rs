@@ -177,6 +177,12 @@ impl Control {
         self.reload().unwrap_or_else(|| Ok(self.load()))
     }
 
+    /// Does something while no policy comes into force. It waits for a reload that is under way; it must not begin one.
+    pub fn between_reloads<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _reloading = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+
     /// Validates a policy text, writes it into the folder in one step, and puts it in force.
     pub fn apply(&self, text: &str) -> Result<Arc<Snapshot>, Broken> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -85,8 +85,8 @@ pub type CountersOf = Arc<dyn Fn(Timestamp, &Dimensions<'_>) -> Vec<Arc<WindowCo
 /// Tells the ledger the rules of a snapshot.
 pub type Begin = dyn Fn(u64, CountersOf, Vec<Arc<str>>) -> Result<i64, String> + Send + Sync;
 
-/// Keeps what the rows before the rules add to new counters.
-pub type Seeded = dyn Fn(Vec<Seed>, Vec<Arc<str>>) -> Result<(), String> + Send + Sync;
+/// Keeps what the rows before the rules add to new counters, of windows that had not ended at that moment.
+pub type Seeded = dyn Fn(Vec<Seed>, Vec<Arc<str>>, Timestamp) -> Result<(), String> + Send + Sync;
 
 /// Replays rows since a moment, up to a number, into a taker.
 pub type Replayed = dyn Fn(Timestamp, i64, &mut Replay<'_>) -> Result<(), String> + Send + Sync;
@@ -180,7 +180,7 @@ fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> 
     for seed in &seeds {
         count(&seed.counter, seed.posted, seed.in_doubt);
     }
-    (history.seeded)(seeds, new.to_vec())
+    (history.seeded)(seeds, new.to_vec(), now)
 }
 
 fn restored(around: &Surroundings, past: &PastCounter, now: Timestamp) -> Arc<WindowCounter> {

@@ -1,39 +1,97 @@
-//! What an operator may correct: what is in doubt, when evidence arrives, and the prices of a time that is past. Every
-//! correction is a row of its own.
+//! What is in doubt, and the evidence that replaces it. Evidence about a call makes rows of its own; the row in doubt is never
+//! changed. It refuses evidence that says nothing, and evidence in another unit than the amount.
 
 use std::sync::{Arc, PoisonError};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::money::Money;
-use crate::domain::price::PriceRow;
 use crate::domain::standing::Unit;
 use crate::domain::usage::Basis;
 use crate::meter::counter::CounterName;
 use crate::policy::identity::Identity;
 
-use super::Ledger;
 use super::counters::unit_word;
 use super::doubts::{Remainder, Resolution};
 use super::entry::LedgerEntry;
 use super::error::LedgerError;
-use super::original::{self, Kept, Live};
+use super::kept::Kept;
+use super::original::{self, Live, Original};
+use super::queue::{Finish, Message};
 use super::reader::LedgerReader;
 use super::record::Record;
+use super::{Ledger, outcome};
 
-/// Corrections that are written together.
-const TOGETHER: usize = 5_000;
+/// The longest name and the longest reason, in bytes.
+const WORDS: usize = 1_000;
+/// More than this nobody spent: a billion dollars.
+const MOST_SPENT: i64 = 1_000_000_000_000_000_000;
 
 /// What is known now, who says so and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// What was really spent, in nano-dollars (for remainders of other units: in that unit).
-    pub spent: i64,
+    spent: i64,
+    unit: Option<Unit>,
+    pub(super) actor: Arc<str>,
+    pub(super) reason: Arc<str>,
+    pub(super) at: Timestamp,
+}
+
+impl Evidence {
+    /// What was really spent, and in which unit where that was said (else in that of the amount); who says so, on what
+    /// evidence, when. More than what is in doubt is evidence too: the rest is debt. `Err` says what is wrong.
+    pub fn new(
+        (spent, unit): (i64, Option<Unit>),
+        (actor, reason): (&str, &str),
+        at: Timestamp,
+    ) -> Result<Self, String> {
+        if !(0..=MOST_SPENT).contains(&spent) {
+            return Err("what was spent is below zero or beyond belief: write what was really spent".to_owned());
+        }
+        let words = |what: &str, text: &str| -> Result<Arc<str>, String> {
+            let text = text.trim();
+            if text.is_empty() || text.len() > WORDS || text.chars().any(char::is_control) {
+                return Err(format!("the {what} is empty, longer than {WORDS} bytes, or has control characters"));
+            }
+            Ok(Arc::from(text))
+        };
+        Ok(Self { spent, unit, actor: words("actor", actor)?, reason: words("reason", reason)?, at })
+    }
+
+    /// What was spent.
+    pub fn spent(&self) -> i64 {
+        self.spent
+    }
+
+    /// In which unit, where that was said.
+    pub fn unit(&self) -> Option<Unit> {
+        self.unit
+    }
+
     /// Who says so.
-    pub actor: Arc<str>,
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+
     /// On what evidence.
-    pub reason: Arc<str>,
-    /// When.
-    pub at: Timestamp,
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// New prices: the amounts follow from them.
+    pub fn of_prices(words: (&str, &str), at: Timestamp) -> Result<Self, String> {
+        Self::new((0, None), words, at)
+    }
+}
+
+/// What became of evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// It replaces this.
+    Done(InDoubt),
+    /// Nothing is in doubt under that name.
+    Unknown,
+    /// This is in another unit. Nothing was changed.
+    OtherUnit(InDoubt),
 }
 
 /// One amount that is charged until evidence arrives, as the admin API and the command line show it.
@@ -72,7 +130,7 @@ impl InDoubt {
         }
     }
 
-    fn of_call(original: &original::Original) -> Self {
+    fn of_call(original: &Original) -> Self {
         let entry = &original.entry;
         Self {
             id: entry.attempt_id.to_string(),
@@ -89,21 +147,6 @@ impl InDoubt {
 /// How the id of a remainder begins.
 const LEASE: &str = "lease_";
 
-/// What new prices did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Rerating {
-    /// Rows of the time whose usage is known.
-    pub rows: u64,
-    /// Rows that are worth something else by the new prices.
-    pub changed: u64,
-    /// Rows whose model the new prices do not name; they stay as they are.
-    pub unpriced: u64,
-    /// What the changed rows were worth, in nano-dollars.
-    pub before: i64,
-    /// What they are worth now.
-    pub after: i64,
-}
-
 impl LedgerReader {
     /// Everything that is in doubt: remainders of leases, then calls.
     pub fn all_in_doubt(&self) -> Result<Vec<InDoubt>, LedgerError> {
@@ -114,103 +157,69 @@ impl LedgerReader {
 }
 
 impl Ledger {
-    /// Replaces what is in doubt under `id` by what the evidence says; on the disk when this returns. `None`: nothing of that
-    /// name is in doubt. Blocks.
-    pub fn settle_doubt(&self, id: &str, evidence: &Evidence, live: &Live<'_>) -> Result<Option<InDoubt>, LedgerError> {
+    /// Replaces what is in doubt under `id` by what the evidence says; on the disk when this answers that it is done. Blocks.
+    pub fn settle_doubt(&self, id: &str, evidence: &Evidence, live: &Live<'_>) -> Result<Settled, LedgerError> {
         let _one = self.inner.correcting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = id.strip_prefix(LEASE).and_then(|number| number.parse().ok()) {
-            return self.settle_lease(number, evidence, live);
+        match id.strip_prefix(LEASE).and_then(|number| number.parse().ok()) {
+            Some(number) => self.settle_lease(number, evidence, live),
+            None => self.settle_call(id, evidence, live),
         }
-        let reader = self.reader();
-        let Some(original) = reader.with_patience(|connection| original::original(connection, id))? else {
-            return Ok(None);
-        };
-        if original.in_doubt == 0 {
-            return Ok(None);
-        }
-        let (nth, doubted) = (original.corrections, original.in_doubt);
-        let both = reader.with_patience(|connection| {
-            let postings = original.postings(connection, &Kept::read(connection)?, live)?;
-            Ok([
-                original.corrected(nth + 1, (-doubted, Basis::InDoubt), evidence, postings.clone()),
-                original.corrected(nth + 2, (evidence.spent, Basis::Exact), evidence, postings),
-            ])
-        })?;
-        self.correct(&both)?;
-        Ok(Some(InDoubt::of_call(&original)))
     }
 
-    fn settle_lease(&self, id: i64, evidence: &Evidence, live: &Live<'_>) -> Result<Option<InDoubt>, LedgerError> {
+    fn settle_call(&self, id: &str, evidence: &Evidence, live: &Live<'_>) -> Result<Settled, LedgerError> {
+        self.flush()?;
+        let reader = self.reader();
+        let original = reader.with_patience(|connection| original::original(connection, id))?;
+        let Some(original) = original.filter(Original::is_in_doubt) else { return Ok(Settled::Unknown) };
+        let found = InDoubt::of_call(&original);
+        if evidence.unit.is_some_and(|unit| unit != Unit::Money) {
+            return Ok(Settled::OtherUnit(found));
+        }
+        let postings =
+            reader.with_patience(|connection| original.postings(connection, &Kept::read(connection)?, live))?;
+        let given_up = (original.in_doubt.saturating_neg(), Basis::InDoubt);
+        let both = [
+            original.corrected(original.corrections + 1, given_up, evidence, postings.clone()),
+            original.corrected(original.corrections + 2, (evidence.spent, Basis::Exact), evidence, postings),
+        ];
+        self.correct(&both)?;
+        Ok(Settled::Done(found))
+    }
+
+    fn settle_lease(&self, id: i64, evidence: &Evidence, live: &Live<'_>) -> Result<Settled, LedgerError> {
+        let open = self.reader().in_doubt()?.into_iter().find(|remainder| remainder.id == id);
+        let Some(open) = open else { return Ok(Settled::Unknown) };
+        if evidence.unit.is_some_and(|unit| unit != open.unit) {
+            return Ok(Settled::OtherUnit(InDoubt::of_lease(&open)));
+        }
         let how = Resolution {
             id,
             spent: evidence.spent,
             actor: evidence.actor.to_string(),
             reason: evidence.reason.to_string(),
         };
-        let Some(remainder) = self.resolve(how)? else { return Ok(None) };
+        let Some(remainder) = self.resolve(how)? else { return Ok(Settled::Unknown) };
         if let Some(counter) = live(&remainder.name).filter(|counter| counter.window() == remainder.window) {
             counter.cell(remainder.unit).resolve(remainder.amount, evidence.spent);
         }
-        Ok(Some(InDoubt::of_lease(&remainder)))
+        Ok(Settled::Done(InDoubt::of_lease(&remainder)))
     }
 
-    /// Prices the rows of a time anew: `price` finds the new price of a row, `None` leaves it as it is. What changes is written
-    /// as rows beside the old ones, unless it is only tried. Blocks.
-    pub fn rerate(
-        &self,
-        time: (Timestamp, Timestamp),
-        price: &dyn Fn(&LedgerEntry) -> Option<Arc<PriceRow>>,
-        evidence: &Evidence,
-        write: bool,
-    ) -> Result<Rerating, LedgerError> {
-        let _one = self.inner.correcting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.flush()?;
-        let mut rerating = Rerating::default();
-        let mut rows = Vec::new();
-        let reader = self.reader();
-        reader.without_limit(|connection| {
-            let kept = Kept::read(connection)?;
-            original::of_time(connection, time, &mut |original| {
-                rerating.rows += 1;
-                let Some(price) = price(&original.entry) else {
-                    rerating.unpriced += 1;
-                    return Ok(());
-                };
-                let Some(worth) = price.cost(&original.entry.usage).map(Money::nano) else { return Ok(()) };
-                let before = original.worth.unwrap_or(0);
-                if Some(worth) == original.worth {
-                    return Ok(());
-                }
-                rerating.changed += 1;
-                rerating.before = rerating.before.saturating_add(before);
-                rerating.after = rerating.after.saturating_add(worth);
-                if write {
-                    let postings = original.postings(connection, &kept, &|_| None)?;
-                    let basis = original.entry.basis;
-                    let row = original.corrected(original.corrections + 1, (worth - before, basis), evidence, postings);
-                    rows.push(LedgerEntry { price: Some(price), ..row });
-                    if rows.len() >= TOGETHER {
-                        self.correct(&std::mem::take(&mut rows))?;
-                    }
-                }
-                Ok(())
-            })
-        })?;
-        self.correct(&rows)?;
-        Ok(rerating)
-    }
-
-    fn correct(&self, corrections: &[LedgerEntry]) -> Result<(), LedgerError> {
-        for entry in corrections {
-            self.inner.queue.send(Record::Attempt(Box::new(entry.clone())));
+    /// Writes corrections, all in one transaction or none. What cannot be written now is not tried again later: whoever asked
+    /// is told, and asks again.
+    pub(super) fn correct(&self, corrections: &[LedgerEntry]) -> Result<(), LedgerError> {
+        if corrections.is_empty() {
+            return Ok(());
         }
-        self.flush()?;
+        let record = Record::Correct(corrections.to_vec());
+        let written = self.ask(|wait| Message::Finish(Some(record), Finish::Flush(wait)));
+        outcome(written.unwrap_or(false))?;
         tell(corrections);
         Ok(())
     }
 }
 
-/// Tells live counters of a correction that is on the disk.
+/// Tells live counters of corrections that are on the disk.
 fn tell(corrections: &[LedgerEntry]) {
     for entry in corrections {
         let cost = entry.cost.map_or(0, Money::nano);

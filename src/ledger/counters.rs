@@ -191,10 +191,11 @@ pub(super) fn open_at(
     Ok(())
 }
 
-/// The identities whose counters are complete.
-pub(super) fn complete(connection: &Connection) -> Result<Vec<Arc<str>>, LedgerError> {
-    let mut statement = connection.prepare_cached("SELECT identity FROM complete ORDER BY identity")?;
-    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+/// The identities whose counters are complete, for windows that had not ended at that moment.
+pub(super) fn complete(connection: &Connection) -> Result<Vec<(Arc<str>, Timestamp)>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT identity, since FROM complete ORDER BY identity")?;
+    let read = |row: &Row<'_>| Ok((row.get(0)?, Timestamp::from_micros(row.get(1)?)));
+    Ok(statement.query_map([], read)?.collect::<Result<_, _>>()?)
 }
 
 /// Prepares identities for being counted from the rows: their counters keep leases and doubts, and nothing else.
@@ -226,13 +227,22 @@ pub(super) fn retire(transaction: &Transaction<'_>, identity: &str) -> Result<()
     Ok(())
 }
 
-/// Notes that the counters of these identities hold every row.
-pub(super) fn completed(transaction: &Transaction<'_>, identities: &[Arc<str>]) -> Result<(), LedgerError> {
-    let mut statement = transaction.prepare_cached("INSERT OR IGNORE INTO complete (identity) VALUES (?)")?;
+/// Notes that the counters of these identities hold every row of the windows that had not ended at `since`.
+pub(super) fn completed(
+    transaction: &Transaction<'_>,
+    identities: &[Arc<str>],
+    since: Timestamp,
+) -> Result<(), LedgerError> {
+    let mut statement = transaction.prepare_cached("INSERT OR IGNORE INTO complete (identity, since) VALUES (?, ?)")?;
     for identity in identities {
-        statement.execute([identity])?;
+        statement.execute(params![identity, since.micros()])?;
     }
     Ok(())
+}
+
+/// The unit of a word.
+pub fn unit_of(word: &str) -> Option<Unit> {
+    Unit::ALL.into_iter().find(|unit| unit_word(*unit) == word)
 }
 
 /// The word for a unit in the tables and in the admin API.

@@ -57,7 +57,7 @@ fn remainder(row: &rusqlite::Row<'_>) -> rusqlite::Result<Remainder> {
         id: row.get(0)?,
         name: CounterName { identity: row.get(1)?, key: row.get(2)? },
         window: Window { start: Timestamp::from_micros(row.get(3)?), end: Timestamp::from_micros(row.get(4)?) },
-        unit: Unit::ALL.into_iter().find(|known| unit_word(*known) == unit).unwrap_or(Unit::Money),
+        unit: counters::unit_of(&unit).unwrap_or(Unit::Money),
         amount: row.get(6)?,
         epoch: row.get(7)?,
     })
@@ -77,7 +77,7 @@ pub(super) fn by_counter(connection: &Connection) -> Result<Vec<StoredCounter>, 
     )?;
     let found = statement.query_map([], |row| {
         let unit: String = row.get(4)?;
-        let at = Unit::ALL.into_iter().find(|known| unit_word(*known) == unit).unwrap_or(Unit::Money).index();
+        let at = counters::unit_of(&unit).unwrap_or(Unit::Money).index();
         let window = Window { start: Timestamp::from_micros(row.get(2)?), end: Timestamp::from_micros(row.get(3)?) };
         let name = CounterName { identity: row.get(0)?, key: row.get(1)? };
         let mut counter = StoredCounter { name, window, posted: [0; 3], in_doubt: [0; 3], leased: [0; 3] };

@@ -11,6 +11,7 @@ mod counters;
 mod doubts;
 pub mod entry;
 mod error;
+mod kept;
 mod lender;
 mod lock;
 mod original;
@@ -19,6 +20,7 @@ mod query;
 mod queue;
 mod reader;
 mod record;
+mod rerate;
 mod row;
 mod schema;
 mod spool;
@@ -33,6 +35,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::domain::clock::Timestamp;
 use crate::domain::tenant::{Tenant, TenantId};
 
 use entry::{LedgerEntry, TransitionEntry};
@@ -41,8 +44,8 @@ use overflow::Overflow;
 use queue::{Finish, Message, Queue, Wait};
 
 pub use consumption::{Consumption, Unpriced};
-pub use corrections::{Evidence, InDoubt, Rerating};
-pub use counters::{Grant, StoredCounter, unit_word};
+pub use corrections::{Evidence, InDoubt, Settled};
+pub use counters::{Grant, StoredCounter, unit_of, unit_word};
 pub use doubts::{Remainder, Resolution};
 pub use error::LedgerError;
 pub use lender::Wanted;
@@ -51,6 +54,7 @@ pub use query::{Column, SpendQuery, SpendRow, SpendTotals};
 pub use queue::{Permit, QUEUE_SLOTS};
 pub use reader::{LedgerReader, StoredAttempt};
 pub use record::{CountersOf, Done, Record, Rules, Seed};
+pub use rerate::{Rerated, Rerating, Tariff};
 pub use schema::{OLDEST_SQLITE, SCHEMA_VERSION};
 pub use sqlite::SqliteStore;
 pub use verify::Verification;
@@ -158,9 +162,10 @@ impl Ledger {
         begun.flatten().ok_or(LedgerError::Failed)
     }
 
-    /// The counters of new identities, as the rows before [`Ledger::begin`] have them; on the disk when this returns. Blocks.
-    pub fn seeded(&self, counters: Vec<Seed>, identities: Vec<Arc<str>>) -> Result<(), LedgerError> {
-        self.inner.queue.send(Record::Seeded { counters, identities });
+    /// The counters of new identities, as the rows before [`Ledger::begin`] have them, of windows that had not ended at
+    /// `since`; on the disk when this returns. Blocks.
+    pub fn seeded(&self, counters: Vec<Seed>, identities: Vec<Arc<str>>, since: Timestamp) -> Result<(), LedgerError> {
+        self.inner.queue.send(Record::Seeded { counters, identities, since });
         self.flush()
     }
 

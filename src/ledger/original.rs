@@ -12,12 +12,11 @@ use crate::domain::tenant::{Tenant, TenantId};
 use crate::domain::usage::{Basis, Usage};
 use crate::meter::counter::{CounterName, WindowCounter};
 use crate::meter::reservation::{Posting, Postings};
-use crate::policy::identity::Identity;
 
 use super::corrections::Evidence;
-use super::counters;
 use super::entry::{Correction, Ending, LedgerEntry};
 use super::error::LedgerError;
+use super::kept::Kept;
 
 /// The live counter of a name, where there is one; without a running gateway there is none.
 pub type Live<'a> = dyn Fn(&CounterName) -> Option<Arc<WindowCounter>> + 'a;
@@ -39,6 +38,9 @@ const ORIGINAL: &str = "SELECT e.*,
     (SELECT count(*) FROM entry a WHERE a.adjusts = e.attempt_id) AS corrections
 FROM entry e WHERE e.ending NOT IN ('refused', 'replayed', 'adjustment')";
 
+const OF_TIME: &str = " AND e.admitted_at >= ? AND e.admitted_at < ? AND e.basis IN ('exact', 'partial', 'estimated')
+    AND (e.input_tokens IS NOT NULL OR e.output_tokens IS NOT NULL)";
+
 /// The attempt of that id.
 pub(super) fn original(connection: &Connection, id: &str) -> Result<Option<Original>, LedgerError> {
     let mut statement = connection.prepare_cached(&[ORIGINAL, " AND e.attempt_id = ?"].concat())?;
@@ -50,18 +52,16 @@ pub(super) fn in_doubt(connection: &Connection) -> Result<Vec<Original>, LedgerE
     let mut statement =
         connection.prepare_cached(&[ORIGINAL, " AND e.basis = 'in_doubt' ORDER BY e.id DESC"].concat())?;
     let all = statement.query_map([], of_row)?.collect::<Result<Vec<_>, _>>()?;
-    Ok(all.into_iter().filter(|original| original.in_doubt != 0 || original.corrections == 0).collect())
+    Ok(all.into_iter().filter(Original::is_in_doubt).collect())
 }
 
-/// Feeds every attempt of a time whose usage is known to `take`, a page at a time.
+/// Feeds every attempt of a time whose usage is known to `take`, row by row.
 pub(super) fn of_time(
     connection: &Connection,
     (since, until): (Timestamp, Timestamp),
     take: &mut dyn FnMut(Original) -> Result<(), LedgerError>,
 ) -> Result<(), LedgerError> {
-    let wanted = " AND e.admitted_at >= ? AND e.admitted_at < ? AND e.basis IN ('exact', 'partial', 'estimated')
-        AND (e.input_tokens IS NOT NULL OR e.output_tokens IS NOT NULL)";
-    let mut statement = connection.prepare(&[ORIGINAL, wanted].concat())?;
+    let mut statement = connection.prepare(&[ORIGINAL, OF_TIME].concat())?;
     let mut rows = statement.query([since.micros(), until.micros()])?;
     while let Some(row) = rows.next()? {
         take(of_row(row)?)?;
@@ -70,6 +70,11 @@ pub(super) fn of_time(
 }
 
 impl Original {
+    /// Whether evidence is still wanted, also about an amount of nothing.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.entry.basis == Basis::InDoubt && (self.in_doubt != 0 || self.corrections == 0)
+    }
+
     /// A row that corrects this one by `delta`; `nth` makes its id one of its own.
     pub(super) fn corrected(
         &self,
@@ -97,7 +102,7 @@ impl Original {
         }
     }
 
-    /// The counters that hold this row: those of complete identities that have one for its window.
+    /// The counters that hold this row.
     pub(super) fn postings(
         &self,
         connection: &Connection,
@@ -105,11 +110,8 @@ impl Original {
         live: &Live<'_>,
     ) -> Result<Postings, LedgerError> {
         let mut postings = Postings::new();
-        for (text, identity) in &kept.identities {
-            let Some((key, window)) = identity.place(&self.entry.dimensions(), self.entry.admitted_at) else {
-                continue;
-            };
-            let name = CounterName { identity: Arc::clone(text), key: Arc::from(key) };
+        for (index, key, window) in kept.places(&self.entry.dimensions(), self.entry.admitted_at) {
+            let name = CounterName { identity: Arc::clone(kept.text(index)), key: Arc::from(key) };
             let exists = "SELECT 1 FROM counter WHERE identity = ? AND key = ? AND window_start = ?";
             let place = params![name.identity, name.key, window.start.micros()];
             if connection.prepare_cached(exists)?.exists(place)? {
@@ -119,19 +121,6 @@ impl Original {
             }
         }
         Ok(postings)
-    }
-}
-
-/// The identities whose counters are kept.
-pub(super) struct Kept {
-    identities: Vec<(Arc<str>, Identity)>,
-}
-
-impl Kept {
-    pub(super) fn read(connection: &Connection) -> Result<Self, LedgerError> {
-        let texts = counters::complete(connection)?.into_iter();
-        let identities = texts.filter_map(|text| Some((Arc::clone(&text), Identity::parse(&text)?)));
-        Ok(Self { identities: identities.collect() })
     }
 }
 
@@ -153,7 +142,7 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<Original> {
     let (corrected, undoubted): (Option<i64>, Option<i64>) = (row.get("corrected")?, row.get("undoubted")?);
     let doubted = if entry.basis == Basis::InDoubt { cost.unwrap_or(0) } else { 0 };
     Ok(Original {
-        worth: cost.map_or(corrected, |cost| Some((cost - doubted).saturating_add(corrected.unwrap_or(0)))),
+        worth: cost.map_or(corrected, |cost| Some(cost.saturating_sub(doubted).saturating_add(corrected.unwrap_or(0)))),
         in_doubt: doubted.saturating_add(undoubted.unwrap_or(0)),
         corrections: count(row, "corrections")?.unwrap_or(0),
         entry,
@@ -229,4 +218,11 @@ fn usage(row: &Row<'_>) -> rusqlite::Result<Usage> {
         output: count(row, "output_tokens")?,
         reasoning: count(row, "reasoning_tokens")?,
     })
+}
+
+/// How SQLite finds the rows of a time and their corrections.
+#[cfg(test)]
+pub(super) fn plan(connection: &Connection) -> Result<Vec<String>, LedgerError> {
+    let mut statement = connection.prepare(&["EXPLAIN QUERY PLAN ", ORIGINAL, OF_TIME].concat())?;
+    Ok(statement.query_map([0, 1], |row| row.get("detail"))?.collect::<Result<_, _>>()?)
 }

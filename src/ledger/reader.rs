@@ -113,7 +113,8 @@ impl LedgerReader {
 
     /// The budget identities whose counters hold every row.
     pub fn complete_identities(&self) -> Result<Vec<Arc<str>>, LedgerError> {
-        self.with(Some(PATIENCE), counters::complete)
+        let complete = self.with(Some(PATIENCE), counters::complete)?;
+        Ok(complete.into_iter().map(|(identity, _)| identity).collect())
     }
 
     /// Feeds every counter whose window has not ended at `now` to `take`. There is no time limit.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Amounts, Unit};
 use crate::domain::tenant::{Tenant, TenantId};
 use crate::domain::usage::Basis;
@@ -44,11 +45,15 @@ pub enum Record {
         counters: Vec<Seed>,
         /// The identities.
         identities: Vec<Arc<str>>,
+        /// When they were new: windows that had ended by then are not counted.
+        since: Timestamp,
     },
     /// Nobody counts these identities any more.
     Retire(Vec<Arc<str>>),
     /// A remainder in doubt is resolved.
     Resolve(Resolution),
+    /// Rows that correct rows of the past: all of them or none.
+    Correct(Vec<LedgerEntry>),
 }
 
 /// The counters that a policy counts rows in. Calls in flight settle under the policy that they began with; the writer adds
@@ -86,7 +91,7 @@ impl Rules {
 impl Record {
     /// Whether it is kept for later when it cannot be written now. What only answers a caller is not.
     pub(super) fn is_kept(&self) -> bool {
-        !matches!(self, Self::Grant(_) | Self::Return { .. } | Self::Begin(_) | Self::Resolve(_))
+        !matches!(self, Self::Grant(_) | Self::Return { .. } | Self::Begin(_) | Self::Resolve(_) | Self::Correct(_))
     }
 }
 

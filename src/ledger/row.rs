@@ -26,6 +26,33 @@ pub(super) const COLUMNS: &str = "attempt_id, request_id, admitted_at, tenant_id
 /// How many columns there are.
 pub(super) const WIDTH: usize = 45;
 
+/// Where in [`COLUMNS`] the columns are that somebody reads by their place.
+pub(super) mod at {
+    pub(in crate::ledger) const ADMITTED_AT: usize = 2;
+    pub(in crate::ledger) const TENANT_ID: usize = 3;
+    pub(in crate::ledger) const PLAN: usize = 4;
+    pub(in crate::ledger) const SEGMENT: usize = 5;
+    pub(in crate::ledger) const ENDPOINT_TAG: usize = 6;
+    pub(in crate::ledger) const PROMPT_VERSION: usize = 7;
+    pub(in crate::ledger) const DATA_MODE: usize = 8;
+    pub(in crate::ledger) const ENVIRONMENT: usize = 9;
+    pub(in crate::ledger) const USER_ID: usize = 10;
+    pub(in crate::ledger) const WORKFLOW_ID: usize = 12;
+    pub(in crate::ledger) const PROVIDER: usize = 16;
+    pub(in crate::ledger) const MODEL_REQUESTED: usize = 19;
+    pub(in crate::ledger) const LOGICAL: usize = 23;
+    pub(in crate::ledger) const INPUT_TOKENS: usize = 24;
+    pub(in crate::ledger) const CACHED_INPUT_TOKENS: usize = 25;
+    pub(in crate::ledger) const CACHE_WRITE_TOKENS: usize = 26;
+    pub(in crate::ledger) const CACHE_WRITE_1H_TOKENS: usize = 27;
+    pub(in crate::ledger) const OUTPUT_TOKENS: usize = 28;
+    pub(in crate::ledger) const REASONING_TOKENS: usize = 29;
+    pub(in crate::ledger) const BASIS: usize = 30;
+    pub(in crate::ledger) const PRICE_ROW: usize = 31;
+    pub(in crate::ledger) const COST_NANO_USD: usize = 32;
+    pub(in crate::ledger) const ENDING: usize = 34;
+}
+
 /// The values of an entry in the order of [`COLUMNS`].
 pub(super) fn values(entry: &LedgerEntry) -> Vec<ToSqlOutput<'_>> {
     let (tenant, from, usage) = (&entry.tenant, &entry.attribution, &entry.usage);
@@ -169,12 +196,12 @@ pub(super) fn unframe(bytes: &[u8]) -> Option<Spooled> {
     }
     let postings = postings.chunks_exact(POSTING).map(posting).collect::<Option<_>>()?;
     let (logical, input, output, basis, cost, ending) = (
-        integer(&values[23])?,
-        integer(&values[24]),
-        integer(&values[28]),
-        &values[30],
-        integer(&values[32]),
-        &values[34],
+        integer(&values[at::LOGICAL])?,
+        integer(&values[at::INPUT_TOKENS]),
+        integer(&values[at::OUTPUT_TOKENS]),
+        &values[at::BASIS],
+        integer(&values[at::COST_NANO_USD]),
+        &values[at::ENDING],
     );
     let is = |value: &Value, word: &str| matches!(value, Value::Text(text) if text == word);
     let counts = logical != 0 && !is(ending, Ending::Refused.as_str());
@@ -197,4 +224,43 @@ fn posting(values: &[Value]) -> Option<(WindowCounter, Amounts)> {
     let [start, end] = [integer(start)?, integer(end)?].map(Timestamp::from_micros);
     let counter = WindowCounter::named(Arc::new(name), Window { start, end });
     Some((counter, [integer(money)?, integer(tokens)?, integer(requests)?]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_where_they_are_read() {
+        let columns: Vec<&str> = COLUMNS.split(',').map(str::trim).collect();
+        assert_eq!(columns.len(), WIDTH);
+        let read = [
+            ("admitted_at", at::ADMITTED_AT),
+            ("tenant_id", at::TENANT_ID),
+            ("plan", at::PLAN),
+            ("segment", at::SEGMENT),
+            ("endpoint_tag", at::ENDPOINT_TAG),
+            ("prompt_version", at::PROMPT_VERSION),
+            ("data_mode", at::DATA_MODE),
+            ("environment", at::ENVIRONMENT),
+            ("user_id", at::USER_ID),
+            ("workflow_id", at::WORKFLOW_ID),
+            ("provider", at::PROVIDER),
+            ("model_requested", at::MODEL_REQUESTED),
+            ("logical", at::LOGICAL),
+            ("input_tokens", at::INPUT_TOKENS),
+            ("cached_input_tokens", at::CACHED_INPUT_TOKENS),
+            ("cache_write_tokens", at::CACHE_WRITE_TOKENS),
+            ("cache_write_1h_tokens", at::CACHE_WRITE_1H_TOKENS),
+            ("output_tokens", at::OUTPUT_TOKENS),
+            ("reasoning_tokens", at::REASONING_TOKENS),
+            ("basis", at::BASIS),
+            ("price_row", at::PRICE_ROW),
+            ("cost_nano_usd", at::COST_NANO_USD),
+            ("ending", at::ENDING),
+        ];
+        for (name, place) in read {
+            assert_eq!(columns[place], name);
+        }
+    }
 }

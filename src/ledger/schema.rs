@@ -97,7 +97,7 @@ CREATE TABLE tenant (
 /// Counters as roll-ups of the rows, leases, doubts, the prices that rows were priced with, and a hash chain over the rows.
 ///
 /// `leased` is what was granted and neither settled nor returned yet. `complete` holds the identities whose counters hold
-/// every row of their windows; the others are rebuilt from the rows before they are read.
+/// every row of the windows that had not ended at `since`; the others are rebuilt from the rows before they are read.
 const VERSION_2: &str = "
 ALTER TABLE attempt RENAME TO entry;
 ALTER TABLE entry ADD COLUMN adjusts TEXT;
@@ -127,7 +127,7 @@ CREATE TABLE counter (
 CREATE INDEX counter_by_end ON counter (window_end);
 CREATE INDEX counter_leased ON counter (id)
     WHERE leased_nano_usd <> 0 OR leased_tokens <> 0 OR leased_requests <> 0;
-CREATE TABLE complete (identity TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE complete (identity TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE doubt (
     id INTEGER PRIMARY KEY,
     counter INTEGER NOT NULL REFERENCES counter (id),

@@ -174,7 +174,7 @@ impl<'a> Work<'a> {
                 counters::begin(self.transaction, identities)?;
                 self.known.clear();
             }
-            Record::Seeded { counters, identities } => self.seed(counters, identities)?,
+            Record::Seeded { counters, identities, since } => self.seed(counters, identities, *since)?,
             Record::Retire(identities) => {
                 self.flush()?;
                 identities.iter().try_for_each(|identity| counters::retire(self.transaction, identity))?;
@@ -184,6 +184,7 @@ impl<'a> Work<'a> {
                 self.flush()?;
                 self.done.resolved = doubts::resolve(self.transaction, how)?;
             }
+            Record::Correct(entries) => entries.iter().try_for_each(|entry| self.entry(entry))?,
         }
         Ok(())
     }
@@ -251,14 +252,14 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn seed(&mut self, counters: &[Seed], identities: &[Arc<str>]) -> Result<(), LedgerError> {
+    fn seed(&mut self, counters: &[Seed], identities: &[Arc<str>], since: Timestamp) -> Result<(), LedgerError> {
         for Seed { counter, posted, in_doubt } in counters {
             let row = self.known.row(self.transaction, counter)?;
             let delta = self.deltas.entry(row).or_default();
             delta.attempt(*posted, [0; 3], false);
             delta.attempt(*in_doubt, [0; 3], true);
         }
-        counters::completed(self.transaction, identities)
+        counters::completed(self.transaction, identities, since)
     }
 
     /// Writes the changes of counters that are gathered so far.

@@ -18,6 +18,7 @@ use super::entry::{Ending, LedgerEntry, TransitionEntry};
 use super::*;
 
 mod books;
+mod damage;
 mod leases;
 mod spend;
 

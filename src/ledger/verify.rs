@@ -1,8 +1,8 @@
 //! Whether a ledger is what it claims to be: every row is as it was written, every cost is what its price makes of its
-//! usage, and every counter is the sum of its rows. It reads and changes nothing, and works beside a running server.
+//! usage, every counter is the sum of its rows, and the file itself is sound. It reads and changes nothing, and works beside a
+//! running server. What cannot be read is a finding, not the end.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
@@ -12,13 +12,13 @@ use crate::domain::money::Money;
 use crate::domain::price::PriceRow;
 use crate::domain::standing::{Amounts, Dimensions};
 use crate::domain::usage::{Basis, Usage};
-use crate::meter::counter::CounterName;
-use crate::policy::identity::Identity;
 
 use super::chain::{self, Chain};
-use super::counters::{self, Delta};
-use super::entry::Ending;
+use super::counters::{self, Delta, StoredCounter};
+use super::entry::{self, Ending};
 use super::error::LedgerError;
+use super::kept::Kept;
+use super::row::at;
 use super::{doubts, row};
 
 /// Findings that are described; further ones are counted.
@@ -35,7 +35,7 @@ pub struct Verification {
     pub priced: u64,
     /// Counters that were added up again.
     pub counters: u64,
-    /// Counters that nobody keeps any more and that were left out.
+    /// Counters that were left out: nobody keeps them any more, or their window had ended when their budget was new.
     pub retired: u64,
     /// How many findings there are.
     pub faults: u64,
@@ -55,71 +55,85 @@ impl Verification {
 /// Goes over everything in one consistent view.
 pub(super) fn verify(connection: &Connection) -> Result<Verification, LedgerError> {
     let view = connection.unchecked_transaction()?;
-    let mut work = Work::new(&view)?;
-    let select = format!("SELECT id, chain, {} FROM entry ORDER BY id", row::COLUMNS);
-    let mut statement = view.prepare(&select)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        work.row(row)?;
+    let mut work = Work::default();
+    let parts: [(&str, Part); 6] = [
+        ("the budgets", Work::read_kept),
+        ("the prices", Work::read_prices),
+        ("the rows", Work::rows),
+        ("the end of the chain", Work::head),
+        ("the counters", Work::counters),
+        ("the file", Work::file),
+    ];
+    for (name, part) in parts {
+        if let Err(error) = part(&mut work, &view) {
+            let after = if work.last > 0 { format!(" after row {}", work.last) } else { String::new() };
+            work.report.found(|| format!("{name} cannot be read{after}: {error}"));
+            work.unread = true;
+        }
     }
-    work.head(&view)?;
-    work.counters(&view)?;
     Ok(work.report)
 }
 
+type Part = fn(&mut Work, &Connection) -> Result<(), LedgerError>;
+
+/// An identity's number, a key, the start of a window.
 type Place = (usize, String, i64);
 
+#[derive(Default)]
 struct Work {
     report: Verification,
-    identities: Vec<(Arc<str>, Identity)>,
+    kept: Kept,
     prices: HashMap<String, Vec<PriceRow>>,
     chain: Option<Chain>,
     last: i64,
     sums: HashMap<Place, Delta>,
+    /// Something could not be read: sums would say nothing.
+    unread: bool,
 }
 
-/// Positions of columns, after `id` and `chain`.
+/// Where a column is, after `id` and `chain`.
 fn column(index: usize) -> usize {
     index + 2
 }
 
 impl Work {
-    fn new(connection: &Connection) -> Result<Self, LedgerError> {
-        let mut report = Verification::default();
-        let mut identities = Vec::new();
-        for text in counters::complete(connection)? {
-            match Identity::parse(&text) {
-                Some(identity) => identities.push((text, identity)),
-                None => report.found(|| format!("counters of `{text}` cannot be read: another version wrote them")),
-            }
+    fn read_kept(&mut self, view: &Connection) -> Result<(), LedgerError> {
+        self.kept = Kept::read(view)?;
+        for text in &self.kept.strange {
+            self.report.found(|| format!("counters of `{text}` cannot be read: another version wrote them"));
         }
-        let mut prices: HashMap<String, Vec<PriceRow>> = HashMap::new();
-        let mut statement = connection.prepare("SELECT id, row FROM price")?;
-        let stored = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for found in stored {
-            let (id, text): (String, String) = found?;
-            match serde_json::from_str(&text) {
-                Ok(price) => prices.entry(id).or_default().push(price),
-                Err(error) => report.found(|| format!("price `{id}` cannot be read: {error}")),
-            }
-        }
-        Ok(Self { report, identities, prices, chain: None, last: 0, sums: HashMap::new() })
+        Ok(())
     }
 
-    fn row(&mut self, row: &Row<'_>) -> Result<(), LedgerError> {
-        self.report.rows += 1;
-        self.last = row.get(0)?;
-        self.link(row)?;
-        let read = Read::of(row)?;
-        self.price(&read);
-        if read.ending == Ending::Refused.as_str() {
-            return Ok(());
+    fn read_prices(&mut self, view: &Connection) -> Result<(), LedgerError> {
+        let mut statement = view.prepare("SELECT id, row FROM price")?;
+        let mut stored = statement.query([])?;
+        while let Some(found) = stored.next()? {
+            let (id, text): (String, String) = (found.get(0)?, found.get(1)?);
+            match serde_json::from_str(&text) {
+                Ok(price) => self.prices.entry(id).or_default().push(price),
+                Err(error) => self.report.found(|| format!("price `{id}` cannot be read: {error}")),
+            }
         }
-        let in_doubt = read.basis == Basis::InDoubt.as_str();
-        for (index, (_, identity)) in self.identities.iter().enumerate() {
-            if let Some((key, window)) = identity.place(&read.dimensions, read.at) {
-                let sum = self.sums.entry((index, key, window.start.micros())).or_default();
-                sum.attempt(read.amounts, [0; 3], in_doubt);
+        Ok(())
+    }
+
+    fn rows(&mut self, view: &Connection) -> Result<(), LedgerError> {
+        let mut statement = view.prepare(&format!("SELECT id, chain, {} FROM entry ORDER BY id", row::COLUMNS))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            self.report.rows += 1;
+            self.last = row.get(0)?;
+            self.link(row)?;
+            match Read::of(row) {
+                Ok(read) => {
+                    self.price(&read);
+                    self.sum(&read);
+                }
+                Err(error) => {
+                    let id = self.last;
+                    self.report.found(|| format!("row {id} cannot be read: {error}"));
+                }
             }
         }
         Ok(())
@@ -129,7 +143,8 @@ impl Work {
     fn link(&mut self, row: &Row<'_>) -> Result<(), LedgerError> {
         let id = self.last;
         let ValueRef::Blob(stored) = row.get_ref(1)? else {
-            if self.chain.is_some() {
+            // Rows of before there was a chain have numbers too.
+            if self.chain.is_some() || id < 1 {
                 self.report.found(|| format!("row {id} is outside the chain: it was not written by Plimsoll"));
             }
             return Ok(());
@@ -166,79 +181,112 @@ impl Work {
         }
     }
 
-    fn head(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+    fn sum(&mut self, row: &Read<'_>) {
+        if row.ending == Ending::Refused.as_str() {
+            return;
+        }
+        let in_doubt = row.basis == Basis::InDoubt.as_str();
+        for (index, key, window) in self.kept.places(&row.dimensions, row.at) {
+            let sum = self.sums.entry((index, key, window.start.micros())).or_default();
+            sum.attempt(row.amounts, [0; 3], in_doubt);
+        }
+    }
+
+    fn head(&mut self, view: &Connection) -> Result<(), LedgerError> {
+        if self.unread {
+            return Ok(());
+        }
         let (entry, head): (i64, Vec<u8>) =
-            connection.query_one("SELECT entry, chain FROM head", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            view.query_one("SELECT entry, chain FROM head", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let last = self.last;
-        if entry != last {
+        if last < entry {
             self.report
                 .found(|| format!("the last row is {last}, and the ledger wrote {entry}: rows are missing at the end"));
-        } else if self.chain.is_some_and(|chain| head != chain.head()) {
+        } else if last > entry {
+            self.report
+                .found(|| format!("the last row is {last}, and the ledger wrote {entry}: another hand added rows"));
+        } else if head != self.chain.unwrap_or(Chain::GENESIS).head() {
             self.report.found(|| format!("the chain does not end where it did: row {last} was changed"));
         }
         Ok(())
     }
 
-    /// Counters exist from the window in which their budget was new; from then on every window that counted anything has one.
-    fn counters(&mut self, connection: &Connection) -> Result<(), LedgerError> {
-        for past in doubts::by_counter(connection)? {
-            let Some(index) = self.index(&past.name) else { continue };
+    /// Every window of a budget that is kept has a counter when it has rows, and the counter is their sum.
+    fn counters(&mut self, view: &Connection) -> Result<(), LedgerError> {
+        if self.unread {
+            return Ok(());
+        }
+        for past in doubts::by_counter(view)? {
+            let Some((index, _)) = self.kept.find(&past.name.identity, past.window.start) else { continue };
             let sum = self.sums.entry((index, past.name.key.to_string(), past.window.start.micros())).or_default();
             sum.attempt(past.posted, [0; 3], false);
             for unit in 0..3 {
                 sum.in_doubt[unit] = sum.in_doubt[unit].saturating_add(past.in_doubt[unit]);
             }
         }
-        let mut stored = Vec::new();
-        counters::open_at(connection, Timestamp::from_micros(i64::MIN), &mut |counter| stored.push(counter))?;
-        let mut first: BTreeMap<usize, i64> = BTreeMap::new();
-        for counter in stored {
-            let Some(index) = self.index(&counter.name) else {
-                self.report.retired += 1;
-                continue;
-            };
-            let start = counter.window.start.micros();
-            first.entry(index).and_modify(|first| *first = start.min(*first)).or_insert(start);
-            self.report.counters += 1;
-            let sum = self.sums.remove(&(index, counter.name.key.to_string(), start)).unwrap_or_default();
-            if (sum.posted, sum.in_doubt) != (counter.posted, counter.in_doubt) {
-                let budget = self.describe(index, &counter.name.key, counter.window.start);
-                self.report.found(|| {
-                    format!(
-                        "counter {budget} says {:?} posted and {:?} in doubt (nano-dollars, tokens, requests); its rows say {:?} \
-                         and {:?}",
-                        counter.posted, counter.in_doubt, sum.posted, sum.in_doubt
-                    )
-                });
-            }
-        }
-        self.missing(&first);
-        Ok(())
-    }
-
-    fn missing(&mut self, first: &BTreeMap<usize, i64>) {
-        let empty = |sum: &Delta| (sum.posted, sum.in_doubt) == ([0; 3], [0; 3]);
-        let kept = |place: &Place| first.get(&place.0).is_some_and(|first| place.2 >= *first);
+        counters::open_at(view, Timestamp::from_micros(i64::MIN), &mut |counter| self.counter(&counter))?;
         let mut missing: Vec<Place> = self
             .sums
-            .iter()
-            .filter(|(place, sum)| kept(place) && !empty(sum))
-            .map(|(place, _)| place.clone())
+            .drain()
+            .filter(|(_, sum)| (sum.posted, sum.in_doubt) != ([0; 3], [0; 3]))
+            .map(|(place, _)| place)
             .collect();
         missing.sort();
         for (index, key, start) in missing {
-            let budget = self.describe(index, &key, Timestamp::from_micros(start));
-            self.report.found(|| format!("counter {budget} is missing, and has rows"));
+            let counter = self.describe(index, &key, Timestamp::from_micros(start));
+            self.report.found(|| format!("counter {counter} is missing, and has rows"));
         }
+        Ok(())
     }
 
-    fn index(&self, name: &CounterName) -> Option<usize> {
-        self.identities.iter().position(|(text, _)| *text == name.identity)
+    fn counter(&mut self, stored: &StoredCounter) {
+        let start = stored.window.start;
+        let Some((index, window)) = self.kept.find(&stored.name.identity, start) else {
+            self.report.retired += 1;
+            return;
+        };
+        self.report.counters += 1;
+        if stored.window != window {
+            let counter = self.describe(index, &stored.name.key, start);
+            let end = stored.window.end;
+            self.report.found(|| {
+                format!(
+                    "counter {counter} is of a window to {end}; its budget's is from {} to {}",
+                    window.start, window.end
+                )
+            });
+        }
+        let sum = self.sums.remove(&(index, stored.name.key.to_string(), start.micros())).unwrap_or_default();
+        if (sum.posted, sum.in_doubt) == (stored.posted, stored.in_doubt) {
+            return;
+        }
+        let counter = self.describe(index, &stored.name.key, start);
+        self.report.found(|| {
+            format!(
+                "counter {counter} says {:?} posted and {:?} in doubt (nano-dollars, tokens, requests); its rows say {:?} and \
+                 {:?}",
+                stored.posted, stored.in_doubt, sum.posted, sum.in_doubt
+            )
+        });
+    }
+
+    /// What SQLite itself has to say: pages, and indexes that lead to other rows than there are.
+    fn file(&mut self, view: &Connection) -> Result<(), LedgerError> {
+        let mut statement = view.prepare("PRAGMA integrity_check")?;
+        let mut lines = statement.query([])?;
+        while let Some(line) = lines.next()? {
+            let line: String = line.get(0)?;
+            if line != "ok" {
+                let line = line.replace('\n', "; ");
+                self.report.found(|| format!("the file is damaged: {line}"));
+            }
+        }
+        Ok(())
     }
 
     fn describe(&self, index: usize, key: &str, start: Timestamp) -> String {
         let key = key.replace('\u{1f}', ", ");
-        format!("`{}` of `{key}` from {start}", self.identities[index].1.budget)
+        format!("`{}` of `{key}` from {start}", self.kept.budget(index))
     }
 }
 
@@ -266,29 +314,38 @@ impl<'a> Read<'a> {
             Ok(row.get::<_, Option<i64>>(column(index))?.and_then(|count| u64::try_from(count).ok()))
         };
         let dimensions = Dimensions {
-            tenant_id: text(3)?,
-            plan: maybe(4)?,
-            segment: maybe(5)?,
-            endpoint_tag: text(6)?,
-            prompt_version: text(7)?,
-            data_mode: text(8)?,
-            environment: text(9)?,
-            user_id: maybe(10)?,
-            workflow_id: maybe(12)?,
-            provider: text(16)?,
-            model: maybe(19)?.unwrap_or_default(),
+            tenant_id: text(at::TENANT_ID)?,
+            plan: maybe(at::PLAN)?,
+            segment: maybe(at::SEGMENT)?,
+            endpoint_tag: text(at::ENDPOINT_TAG)?,
+            prompt_version: text(at::PROMPT_VERSION)?,
+            data_mode: text(at::DATA_MODE)?,
+            environment: text(at::ENVIRONMENT)?,
+            user_id: maybe(at::USER_ID)?,
+            workflow_id: maybe(at::WORKFLOW_ID)?,
+            provider: text(at::PROVIDER)?,
+            model: maybe(at::MODEL_REQUESTED)?.unwrap_or_default(),
         };
         let usage = Usage {
-            input: count(24)?,
-            cached_input: count(25)?,
-            cache_write: count(26)?,
-            cache_write_1h: count(27)?,
-            output: count(28)?,
-            reasoning: count(29)?,
+            input: count(at::INPUT_TOKENS)?,
+            cached_input: count(at::CACHED_INPUT_TOKENS)?,
+            cache_write: count(at::CACHE_WRITE_TOKENS)?,
+            cache_write_1h: count(at::CACHE_WRITE_1H_TOKENS)?,
+            output: count(at::OUTPUT_TOKENS)?,
+            reasoning: count(at::REASONING_TOKENS)?,
         };
-        let cost: Option<i64> = row.get(column(32))?;
-        let amounts = [cost.unwrap_or(0), super::entry::tokens(&usage), row.get(column(23))?];
-        let at = Timestamp::from_micros(row.get(column(2))?);
-        Ok(Self { at, dimensions, usage, basis: text(30)?, price: maybe(31)?, cost, ending: text(34)?, amounts })
+        let cost: Option<i64> = row.get(column(at::COST_NANO_USD))?;
+        let amounts = [cost.unwrap_or(0), entry::tokens(&usage), row.get(column(at::LOGICAL))?];
+        let admitted_at = Timestamp::from_micros(row.get(column(at::ADMITTED_AT))?);
+        Ok(Self {
+            at: admitted_at,
+            dimensions,
+            usage,
+            basis: text(at::BASIS)?,
+            price: maybe(at::PRICE_ROW)?,
+            cost,
+            ending: text(at::ENDING)?,
+            amounts,
+        })
     }
 }

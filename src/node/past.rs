@@ -35,10 +35,10 @@ pub(super) fn history(ledger: &Ledger) -> History {
             };
             rows.replay(since, last, &mut each).map_err(words)
         }),
-        seeded: Box::new(move |seeds, identities| {
+        seeded: Box::new(move |seeds, identities, since| {
             let seeds =
                 seeds.into_iter().map(|Seed { counter, posted, in_doubt }| ledger::Seed { counter, posted, in_doubt });
-            seeded.seeded(seeds.collect(), identities).map_err(words)
+            seeded.seeded(seeds.collect(), identities, since).map_err(words)
         }),
         retire: Box::new(move |identities| retire.retire(identities)),
         steps: Box::new(move |since: Timestamp| {

@@ -125,7 +125,12 @@ impl Identity {
         if !counts(&self.matcher, &self.per, dimensions) {
             return None;
         }
-        Some((key(&self.per, dimensions), window(self.span, &self.zone, at)))
+        Some((key(&self.per, dimensions), self.window(at)))
+    }
+
+    /// The window that holds a moment.
+    pub fn window(&self, at: Timestamp) -> Window {
+        window(self.span, &self.zone, at)
     }
 }
 

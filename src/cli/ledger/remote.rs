@@ -1,74 +1,81 @@
-//! What is in doubt at a running gateway, and resolving it there: calls to its admin API.
+//! Resolving through a running gateway: one call to its admin API. The token goes to loopback or over TLS, and nowhere else.
+
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use serde_json::Value;
 
-use crate::ledger::{Evidence, InDoubt};
+use crate::ledger::{Evidence, Settled, unit_word};
 
-/// A running gateway's admin listener.
-pub(super) struct Remote<'a> {
-    pub(super) url: &'a str,
-    pub(super) token: &'a str,
-}
+/// A little more than the admin API takes for a call.
+const PATIENCE: Duration = Duration::from_secs(15);
+const LONGEST_ANSWER: usize = 64 * 1024;
 
-impl Remote<'_> {
-    /// Everything that is in doubt there.
-    pub(super) fn in_doubt(&self) -> Result<Vec<InDoubt>, String> {
-        let answer = self.call("GET", "/api/v1/in-doubt", None)?.unwrap_or_default();
-        serde_json::from_value(answer["in_doubt"].clone()).map_err(|error| self.unreachable(&error))
+/// Tells the gateway what was spent of `id`.
+pub(super) fn resolve(url: &str, token: &str, id: &str, evidence: &Evidence) -> Result<Settled, String> {
+    // An id is a part of the path. Nothing is in doubt under a name that would be something else there.
+    if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
+        return Ok(Settled::Unknown);
     }
-
-    /// `None`: the gateway knows of nothing in doubt under this name.
-    pub(super) fn resolve(&self, id: &str, evidence: &Evidence) -> Result<Option<InDoubt>, String> {
-        let body = serde_json::json!({
-            "spent": evidence.spent,
-            "actor": &*evidence.actor,
-            "reason": &*evidence.reason,
-        });
-        let answer = self.call("POST", &format!("/api/v1/in-doubt/{id}"), Some(&body))?;
-        answer.map(serde_json::from_value).transpose().map_err(|error| self.unreachable(&error))
-    }
-
-    fn unreachable(&self, error: &dyn std::fmt::Display) -> String {
-        format!("error: the gateway at `{}` cannot be asked: {error}", self.url)
-    }
-
-    /// `None`: 404.
-    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Option<Value>, String> {
-        let broken = |error: &dyn std::fmt::Display| self.unreachable(error);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.url.trim_end_matches('/')))
-            .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", "application/json")
-            .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
-            .map_err(|error| broken(&error))?;
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
-            .map_err(|error| broken(&error))?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let (status, answer) = runtime.block_on(async {
-            let client = Client::builder(TokioExecutor::new()).build(connector);
-            let response = client.request(request).await.map_err(|error| broken(&error))?;
-            let status = response.status();
-            let answer = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
-            Ok::<_, String>((status, answer))
-        })?;
-        match status {
-            StatusCode::OK => serde_json::from_slice(&answer).map(Some).map_err(|error| broken(&error)),
-            StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::UNAUTHORIZED => {
-                Err("error: the gateway wants its admin token in `PLIMSOLL_ADMIN_TOKEN`".to_owned())
-            }
-            status => Err(format!("error: the gateway answers {status}: {}", String::from_utf8_lossy(&answer))),
+    let request = request(url, token, id, evidence)?;
+    let unreachable = |error: &dyn std::fmt::Display| format!("error: the gateway at `{url}` cannot be asked: {error}");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| unreachable(&error))?;
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, send(request)).await });
+    let answer = answer.map_err(|_| unreachable(&"no answer in time"))?.map_err(|error| unreachable(&error))?;
+    let (status, body) = (answer.status(), answer.into_body());
+    match status {
+        StatusCode::OK => serde_json::from_slice(&body).map(Settled::Done).map_err(|error| unreachable(&error)),
+        StatusCode::NOT_FOUND => Ok(Settled::Unknown),
+        StatusCode::UNAUTHORIZED => {
+            Err("error: the gateway wants its admin token in `PLIMSOLL_ADMIN_TOKEN`".to_owned())
+        }
+        status => {
+            let problem: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+            let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or_default();
+            Err(format!("error: the gateway answers {}: {detail}", status.as_u16()))
         }
     }
+}
+
+fn request(url: &str, token: &str, id: &str, evidence: &Evidence) -> Result<Request<Full<Bytes>>, String> {
+    let whole = format!("{}/api/v1/in-doubt/{id}", url.trim_end_matches('/'));
+    let wrong = || format!("error: `{url}` is no address of an admin listener: write `http://127.0.0.1:4181`");
+    let uri: Uri = whole.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?.trim_matches(['[', ']']);
+    let loopback = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => {}
+        Some("http") if loopback => {}
+        Some("http") => {
+            return Err(format!("error: the admin token does not go to `{host}` in plain text: use `https:`"));
+        }
+        _ => return Err(wrong()),
+    }
+    let mut body = serde_json::json!({
+        "spent": evidence.spent(), "actor": evidence.actor(), "reason": evidence.reason(),
+    });
+    if let Some(unit) = evidence.unit() {
+        body["unit"] = unit_word(unit).into();
+    }
+    Request::post(uri)
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body.to_string())))
+        .map_err(|_| "error: `PLIMSOLL_ADMIN_TOKEN` is no token".to_owned())
+}
+
+async fn send(request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())?
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let (head, body) = client.request(request).await?.into_parts();
+    let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();
+    Ok(Response::from_parts(head, body))
 }

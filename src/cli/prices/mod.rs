@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     match &arguments.verb {
         Some(Verb::Reconcile(wanted)) => reconcile::run(&desk, wanted),
-        Some(Verb::Rerate(wanted)) => rerate::run(desk, wanted),
+        Some(Verb::Rerate(wanted)) => rerate::run(&desk, wanted),
         None => overview(&desk),
     }
 }

@@ -1,20 +1,21 @@
 //! `plimsoll prices rerate`: rows of the past at other prices. A row that is worth something else gets a row beside it.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
-use crate::domain::price::{PriceBook, PriceRow};
-use crate::invoice::Measure;
+use crate::domain::price::PriceBook;
+use crate::invoice::{Measure, PICO_PER_NANO};
 use crate::ledger::entry::LedgerEntry;
-use crate::ledger::{Evidence, Rerating};
+use crate::ledger::{Evidence, Rerated, Rerating, Tariff};
 use crate::policy::glob::Glob;
 use crate::wire::Family;
 
-use crate::cli::desk::{Desk, fail};
+use crate::cli::desk::{Desk, Form, fail};
 use crate::cli::output;
-use crate::cli::text::{amount, count, difference};
+use crate::cli::text::{amount, count, difference, many, table};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -42,41 +43,55 @@ pub(super) struct Arguments {
     /// Who says so.
     #[arg(long, value_name = "NAME", default_value = "operator")]
     by: String,
+    /// How to write the answer.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Form,
 }
 
-pub(super) fn run(desk: Desk, wanted: &Arguments) -> ExitCode {
+pub(super) fn run(desk: &Desk, wanted: &Arguments) -> ExitCode {
     match rerate(desk, wanted) {
         Ok(result) => {
-            output::line(&report(&result, wanted.dry_run));
-            ExitCode::from(if wanted.dry_run && result.changed > 0 { 3 } else { 0 })
+            output::line(&match wanted.output {
+                Form::Text => report(&result, wanted.dry_run),
+                Form::Json => serde_json::to_string(&result).unwrap_or_default(),
+            });
+            ExitCode::from(if wanted.dry_run && result.total.changed > 0 { 3 } else { 0 })
         }
         Err(fault) => fail(&fault),
     }
 }
 
-fn rerate(desk: Desk, wanted: &Arguments) -> Result<Rerating, String> {
+fn rerate(desk: &Desk, wanted: &Arguments) -> Result<Rerating, String> {
     let now = SystemClock.now();
-    let since = day(&wanted.from)?;
-    let until = wanted.until.as_deref().map_or(Ok(now), day)?;
-    let ledger = desk.writer("stop it first; its counters would not learn of new prices")?;
-    let prices = covered(desk.prices, wanted.prices.as_ref())?;
+    let time = (day(&wanted.from)?, wanted.until.as_deref().map_or(Ok(now), day)?);
+    if time.0 >= time.1 {
+        return Err("error: `--from` is not before `--until`".to_owned());
+    }
+    let evidence = Evidence::of_prices((&wanted.by, &wanted.reason), now).map_err(|fault| format!("error: {fault}"))?;
+    let prices = covered(desk.prices.clone(), wanted.prices.as_ref())?;
     let model = Glob::new(&wanted.model);
-    let find = |row: &LedgerEntry| -> Option<Arc<PriceRow>> {
-        if wanted.tenant.as_deref().is_some_and(|tenant| tenant != row.tenant.id.as_str()) {
-            return None;
-        }
+    let tariff = |row: &LedgerEntry| {
         // The same order as when the row was priced: the model that answered, else the one that was sent.
         let names = [&row.model_answered, &row.model_served, &row.model_requested];
-        let family = family(&row.dialect);
         let mut names = names.into_iter().flatten();
-        let price = names.find_map(|name| prices.find(&row.provider, family, name))?;
-        model.matches(&price.model).then(|| Arc::clone(price))
+        let price = names.clone().find_map(|name| prices.find(&row.provider, family(&row.dialect), name));
+        let meant = price.is_some_and(|price| model.matches(&price.model)) || names.any(|name| model.matches(name));
+        let other_tenant = wanted.tenant.as_deref().is_some_and(|tenant| tenant != row.tenant.id.as_str());
+        match price {
+            _ if other_tenant || !meant => Tariff::Other,
+            Some(price) => Tariff::At(Arc::clone(price)),
+            None => Tariff::Unknown,
+        }
     };
-    let evidence =
-        Evidence { spent: 0, actor: Arc::from(wanted.by.as_str()), reason: Arc::from(wanted.reason.as_str()), at: now };
-    let result = ledger.rerate((since, until), &find, &evidence, !wanted.dry_run);
-    ledger.close();
-    result.map_err(|error| format!("error: {error}"))
+    let rerated = if wanted.dry_run {
+        desk.reader()?.rerating(time, &tariff)
+    } else {
+        let ledger = desk.writer("stop it first; its counters would not learn of new prices")?;
+        let rerated = ledger.rerate(time, &tariff, &evidence);
+        ledger.close();
+        rerated
+    };
+    rerated.map_err(|error| format!("error: {error}"))
 }
 
 /// The family of a dialect by its name: `openai-chat` is of `openai`.
@@ -103,23 +118,33 @@ fn day(text: &str) -> Result<Timestamp, String> {
 }
 
 fn report(result: &Rerating, dry: bool) -> String {
-    let money = |nano: i64| amount(Measure::Money, i128::from(nano) * 1_000);
-    let change = (i128::from(result.after) - i128::from(result.before)) * 1_000;
     let verb = if dry { "would change" } else { "changed" };
-    let number = |number: u64| count(i128::from(number));
-    let mut text = format!("{} rows, {} {verb}", number(result.rows), number(result.changed));
-    if result.changed > 0 {
-        text = format!(
-            "{text}: {} became {} ({})",
-            money(result.before),
-            money(result.after),
-            difference(Measure::Money, change)
-        );
-    }
+    let rows = many(usize::try_from(result.rows).unwrap_or(usize::MAX), "row");
+    let mut text = format!("{rows}, {} {verb}", number(result.total.changed));
     if result.unpriced > 0 {
-        text = format!("{text}; {} are left as they are", number(result.unpriced));
+        let _ = write!(text, ", {} without a price left alone", number(result.unpriced));
     }
+    if result.total.changed == 0 {
+        return text;
+    }
+    let mut rows = vec![["model", "rows", "before", "after", "difference"].map(str::to_owned).to_vec()];
+    rows.extend(result.models.iter().map(|(model, change)| line(model, change)));
+    if result.models.len() > 1 {
+        rows.push(line("all", &result.total));
+    }
+    let _ = write!(text, "\n\n{}", table(&rows, 1));
     text
+}
+
+fn number(number: u64) -> String {
+    count(i128::from(number))
+}
+
+fn line(model: &str, change: &Rerated) -> Vec<String> {
+    let (before, after) = (i128::from(change.before_nano_usd), i128::from(change.after_nano_usd));
+    let money = |nano: i128| amount(Measure::Money, nano * PICO_PER_NANO);
+    let difference = difference(Measure::Money, (after - before) * PICO_PER_NANO);
+    vec![model.to_owned(), number(change.changed), money(before), money(after), difference]
 }
 
 #[cfg(test)]
@@ -128,10 +153,30 @@ mod tests {
 
     #[test]
     fn a_rerating_says_what_it_changed() {
-        let result =
-            Rerating { rows: 1_204, changed: 12, unpriced: 3, before: 14_201_880_000_000, after: 14_080_480_000_000 };
-        insta::assert_snapshot!(report(&result, false), @"1 204 rows, 12 changed: $14 201.88 became $14 080.48 (−$121.40); 3 are left as they are");
-        insta::assert_snapshot!(report(&Rerating { rows: 5, ..Rerating::default() }, true), @"5 rows, 0 would change");
+        let change = |changed, before_nano_usd, after_nano_usd| Rerated { changed, before_nano_usd, after_nano_usd };
+        let mut result = Rerating {
+            rows: 1_204,
+            unpriced: 3,
+            total: change(12, 14_201_880_000_000, 14_080_480_000_000),
+            models: [("gpt-4o".to_owned(), change(12, 14_201_880_000_000, 14_080_480_000_000))].into(),
+        };
+        insta::assert_snapshot!(report(&result, false), @"
+        1 204 rows, 12 changed, 3 without a price left alone
+
+        model   rows      before       after  difference
+        gpt-4o    12  $14 201.88  $14 080.48    −$121.40
+        ");
+        result.total = change(13, 14_201_880_000_400, 14_080_480_000_900);
+        result.models.insert("gpt-4o-mini".to_owned(), change(1, 400, 900));
+        insta::assert_snapshot!(report(&result, true), @"
+        1 204 rows, 13 would change, 3 without a price left alone
+
+        model        rows      before       after  difference
+        gpt-4o         12  $14 201.88  $14 080.48    −$121.40
+        gpt-4o-mini     1       $0.00   $0.000001  +$0.000001
+        all            13  $14 201.88  $14 080.48    −$121.40
+        ");
+        insta::assert_snapshot!(report(&Rerating { rows: 1, ..Rerating::default() }, true), @"1 row, 0 would change");
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn a_new_identity_counts_the_rows_before_and_after_it_once() {
     let late = LedgerEntry { snapshot: 2, ..posted(entry("d", "globex", Some(8)), &[(&all, 0)]) };
     write(&ledger, [early, late]);
     let seed = Seed { counter: Arc::clone(&all), posted: [before, 0, 0], in_doubt: [0; 3] };
-    ledger.seeded(vec![seed], vec![Arc::from("all")]).expect("a disk");
+    ledger.seeded(vec![seed], vec![Arc::from("all")], Timestamp::default()).expect("a disk");
     assert_eq!(stored(&ledger.reader())[0].posted[0], 15);
     assert_eq!(all.cell(Unit::Money).posted(), 4, "memory is told of what it could not know");
     assert_eq!(ledger.reader().complete_identities().expect("rows"), [Arc::from("all")]);

@@ -121,6 +121,7 @@ impl Life {
             effects.push(Effect::Seed { name, posted, in_doubt });
             seeds.push(Seed { counter, posted, in_doubt });
         }
-        self.send(Record::Seeded { counters: seeds, identities }, effects);
+        let since = self.timestamp();
+        self.send(Record::Seeded { counters: seeds, identities, since }, effects);
     }
 }
