@@ -1,11 +1,11 @@
 //! Providers: the three that exist by default, and those that the file adds or changes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
 use crate::diagnostic::Diagnostic;
+use crate::gateway::Providers;
 use crate::gateway::upstream::{Origin, Provider};
 use crate::policy::reader::{Fields, expect_bool, expect_map, expect_str, expect_word};
 use crate::policy::tree::Node;
@@ -27,8 +27,8 @@ const RESERVED: [&str; 4] = ["plimsoll", "v1", "v1beta", "healthz"];
 impl Boot<'_> {
     /// Every provider. With gateway keys, one without a credential of its own is an error where the file names it, and left
     /// out where it is a default.
-    pub(super) fn providers(&mut self, node: Option<&Node>, own_keys: bool) -> HashMap<Arc<str>, Arc<Provider>> {
-        let mut providers = HashMap::new();
+    pub(super) fn providers(&mut self, node: Option<&Node>, own_keys: bool) -> Providers {
+        let mut providers = Providers::default();
         for (name, family, base_url, variable) in DEFAULTS {
             let key = (self.environment)(variable).filter(|key| !key.is_empty());
             let credential = key.and_then(|key| credential(family, &key));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dashmap::DashMap;
+use foldhash::quality::RandomState;
 
 use crate::control::Snapshot;
 use crate::domain::clock::Timestamp;
@@ -56,7 +57,7 @@ pub(super) struct Account {
     /// Whether a budget of the policy has a counter per user.
     counts_users: bool,
     direct: Vec<OnceCell<Arc<Counter>>>,
-    keyed: RefCell<HashMap<(usize, String), Arc<Counter>>>,
+    keyed: RefCell<HashMap<(usize, String), Arc<Counter>, RandomState>>,
     traffic: RefCell<Vec<(Arc<str>, Arc<Traffic>)>>,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Account {
 #[derive(Default)]
 pub(super) struct Accounts {
     revision: u64,
-    by_tenant: HashMap<TenantId, Rc<Account>>,
+    by_tenant: HashMap<TenantId, Rc<Account>, RandomState>,
 }
 
 impl Accounts {

@@ -94,9 +94,9 @@ pub(super) fn count(call: &Call, peek: &Peek<'_>, meter: &Meter) -> Counting {
 }
 
 /// Decides a call and reserves what it may cost.
-pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<Admission, Turned> {
+pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<Box<Admission>, Turned> {
     let counting = count(call, peek, &gateway.meter);
-    announce::crossed(gateway, call, &counting);
+    announce::crossed(gateway, call, &counting, || call.now);
     let mut decision = evaluate(&call.snapshot.policy, &call.facts(peek), &counting.standings);
     if !can_cost(call.operation) {
         // Lists, deletions and token counts are free: no rule is about them.
@@ -109,7 +109,7 @@ pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<A
         return Err(Turned::Away(Box::new((blocked(call, block, &decision, false), decision))));
     }
     match reserve(call, peek, &mut decision, &counting) {
-        Ok(held) => Ok(Admission {
+        Ok(held) => Ok(Box::new(Admission {
             model_served: decision.actions.route.clone().or_else(|| call.model.clone()),
             cap: held.clamp.or_else(|| cap_to_write(peek, &decision, held.price.as_deref())),
             reservation: held.reservation,
@@ -117,7 +117,7 @@ pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<A
             clamped: held.clamp.is_some(),
             decision,
             counted: counting,
-        }),
+        })),
         Err(Unheld::Lease(wanted)) => Err(Turned::Lease(wanted)),
         Err(Unheld::Refused(refused)) => Err(Turned::Away(Box::new((refused, decision)))),
     }
@@ -141,9 +141,7 @@ struct Held {
 
 fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Counting) -> Result<Held, Unheld> {
     let model = decision.actions.route.as_ref().or(call.model.as_ref());
-    let price = model.and_then(|model| {
-        call.snapshot.prices.find(&call.provider.name, call.provider.family.as_str(), model).cloned()
-    });
+    let price = model.and_then(|model| call.price_of(model)).cloned();
     let defaults = &call.snapshot.policy.defaults;
     if price.is_none() && call.bills() && defaults.on_unpriced_model == OnUnpricedModel::Reject {
         return Err(Refused::unpriced(call).into());

@@ -24,12 +24,11 @@ use super::call::Call;
 use super::panics::caught;
 
 /// Looks at every counter of a call as it stands now. A fault in telling never reaches the call that is told of.
-pub(super) fn crossed(gateway: &Gateway, call: &Call, counting: &Counting) {
-    caught("announcing", || look(gateway, call, counting));
+pub(super) fn crossed(gateway: &Gateway, call: &Call, counting: &Counting, now: impl FnOnce() -> Timestamp) {
+    caught("announcing", || look(gateway, call, counting, now()));
 }
 
-fn look(gateway: &Gateway, call: &Call, counting: &Counting) {
-    let now = gateway.clock.now();
+fn look(gateway: &Gateway, call: &Call, counting: &Counting, now: Timestamp) {
     let policy = &call.snapshot.policy;
     for (standing, window) in counting.standings.iter().zip(&counting.windows) {
         let Some(budget) = policy.budgets.get(standing.budget) else { continue };

@@ -152,11 +152,9 @@ impl Attempt {
 
     /// Prices follow the model that answered; where its name is unknown, the one that was asked for.
     fn price_of(&self, reading: Option<&Reading>) -> Option<Arc<PriceRow>> {
-        let provider = &self.call.provider;
-        let answered = reading
-            .and_then(|reading| reading.model.as_deref())
-            .and_then(|model| self.call.snapshot.prices.find(&provider.name, provider.family.as_str(), model).cloned());
-        answered.or_else(|| self.price.clone())
+        let answered = reading.and_then(|reading| reading.model.as_deref());
+        let price = answered.and_then(|model| self.call.price_of(model));
+        price.or(self.admission.price.as_ref()).cloned()
     }
 
     /// What was stated, and not less than was sent and heard.

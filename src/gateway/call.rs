@@ -27,6 +27,8 @@ pub(super) struct Call {
     /// The path below the provider.
     pub(super) path: Arc<str>,
     pub(super) model: Option<Arc<str>>,
+    /// The price of the model that was asked for.
+    pub(super) price: Option<Arc<PriceRow>>,
     /// How many attempts came before, when the client's SDK says so at all.
     pub(super) retries: Option<u32>,
     pub(super) arrived: Instant,
@@ -46,13 +48,15 @@ impl Call {
             model: self.model.as_deref().unwrap_or_default(),
             cap: peek.cap,
             thinking_budget: peek.thinking_budget,
-            reasoning: self.price().is_some_and(|price| price.reasoning),
+            reasoning: self.price.as_ref().is_some_and(|price| price.reasoning),
         }
     }
 
-    /// The price of the model that was asked for.
-    pub(super) fn price(&self) -> Option<&Arc<PriceRow>> {
-        let model = self.model.as_deref()?;
+    /// The price of a model at the call's provider. The one that was asked for is known already.
+    pub(super) fn price_of(&self, model: &str) -> Option<&Arc<PriceRow>> {
+        if self.model.as_deref() == Some(model) {
+            return self.price.as_ref();
+        }
         self.snapshot.prices.find(&self.provider.name, self.provider.family.as_str(), model)
     }
 

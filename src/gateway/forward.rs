@@ -93,7 +93,7 @@ pub(super) async fn forward(
     filter: Option<UsageChunkFilter>,
 ) -> Result<Response<Answer>, Refused> {
     attempt.left = std::time::Instant::now();
-    attempt.overhead = attempt.call.arrived.elapsed();
+    attempt.overhead = attempt.left.duration_since(attempt.call.arrived);
     let limit = attempt.worker.gateway.options.limits.first_byte_timeout;
     let (response, link) = match tokio::time::timeout(limit, exchange(&attempt, request)).await {
         Ok(Ok(answered)) => answered,

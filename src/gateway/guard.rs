@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep_until};
 
 /// How long a client may refuse to read what is ready for it.
 const STALLED_WRITE: Duration = Duration::from_mins(1);
@@ -70,19 +70,33 @@ pub(super) struct Guarded<S> {
     phase_seen: Phase,
 }
 
-/// One lazily armed timer.
+/// One lazily armed timer. Arming and disarming it costs a look at the clock: its sleep stays where it is, and is set anew
+/// only when it wakes too early or would wake too late.
 #[derive(Default)]
-struct Timer(Option<Pin<Box<Sleep>>>);
+struct Timer {
+    armed: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
 
 impl Timer {
     fn disarm(&mut self) {
-        self.0 = None;
+        self.armed = None;
     }
 
     /// Whether `after` has passed since the timer was armed; arms it when it was not.
     fn expired(&mut self, after: Duration, cx: &mut Context<'_>) -> bool {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((Instant::now() + after).into())));
-        sleep.as_mut().poll(cx).is_ready()
+        let due = (*self.armed.get_or_insert_with(Instant::now) + after).into();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if sleep.deadline() >= due {
+                return true;
+            }
+            sleep.as_mut().reset(due);
+        }
+        false
     }
 }
 

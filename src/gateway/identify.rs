@@ -2,13 +2,14 @@
 //!
 //! Plan, segment, owner and revenue are never read from a request; a caller could otherwise promote itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::keys::{self, Key, KeyRing, Speaks};
-use crate::domain::attribution::{Attribution, DataMode, Environment, INVALID};
+use crate::domain::attribution::{Attribution, DataMode, Environment, INVALID, UNTAGGED, UNVERSIONED};
 use crate::domain::tenant::{TenantId, is_valid_id};
 
 /// At most this many `plimsoll-attr-…` headers, of at most this many bytes each.
@@ -29,6 +30,8 @@ pub struct AttributionRules {
 pub(super) struct Caller {
     pub(super) tenant: TenantId,
     pub(super) attribution: Attribution,
+    /// How many attempts came before, when the caller's SDK says so at all.
+    pub(super) retries: Option<u32>,
     pub(super) key_name: Option<Arc<str>>,
     /// What was refused of the attribution, for `plimsoll-warning`.
     pub(super) warnings: SmallVec<[String; 1]>,
@@ -74,15 +77,21 @@ pub(super) fn identify(
     line: &RequestLine<'_>,
 ) -> Result<Caller, Stranger> {
     let key = if ring.is_empty() { None } else { Some(key_of(ring, headers, line.query)?) };
-    let mut reader = Reader { headers, prefix: line.attributes, warnings: SmallVec::new(), invalid: SmallVec::new() };
+    let mut reader = Reader {
+        headers,
+        prefix: line.attributes,
+        said: Said::of(headers),
+        warnings: SmallVec::new(),
+        invalid: SmallVec::new(),
+    };
     let claims = if key.is_some() || line.trusted { reader.claims(rules) } else { SmallVec::new() };
     let claimed = claims.first().cloned();
     if let Some((one, other)) = claimed.as_ref().zip(claims.iter().find(|other| **other != claims[0])) {
-        return Err(Stranger::TwoTenants(one.clone(), other.clone()));
+        return Err(Stranger::TwoTenants(one.to_string(), other.to_string()));
     }
     let tenant = match (key.map(|key| &key.speaks), claimed) {
         (Some(Speaks::For(bound)), Some(claimed)) if bound.as_str() != claimed => {
-            return Err(Stranger::TenantMismatch { bound: bound.clone(), claimed });
+            return Err(Stranger::TenantMismatch { bound: bound.clone(), claimed: claimed.into_owned() });
         }
         (Some(Speaks::For(bound)), _) => bound.clone(),
         (_, Some(claimed)) => reader.tenant(&claimed),
@@ -92,6 +101,7 @@ pub(super) fn identify(
     Ok(Caller {
         tenant,
         attribution,
+        retries: reader.said.retries,
         key_name: key.map(|key| Arc::clone(&key.name)),
         warnings: reader.warnings,
         invalid: reader.invalid,
@@ -118,40 +128,111 @@ fn key_of<'r>(ring: &'r KeyRing, headers: &HeaderMap, query: Option<&str>) -> Re
 struct Reader<'a> {
     headers: &'a HeaderMap,
     prefix: Option<&'a str>,
+    said: Said<'a>,
     warnings: SmallVec<[String; 1]>,
     invalid: SmallVec<[&'static str; 1]>,
 }
 
-impl Reader<'_> {
+/// What the prefix of every header of ours is.
+const OURS: &str = "plimsoll-";
+
+/// The dimensions that a header or an attribute of the path may state.
+#[derive(Debug, Clone, Copy)]
+enum Stated {
+    DataMode,
+    Environment,
+    EndpointTag,
+    PromptVersion,
+    UserId,
+    ExternalRequestId,
+    WorkflowId,
+}
+
+/// Their headers, without the prefix of ours, and their attributes.
+const STATED: [(&str, &str); 7] = [
+    ("data-mode", "dataMode"),
+    ("environment", "environment"),
+    ("endpoint-tag", "endpointTag"),
+    ("prompt-version", "promptVersion"),
+    ("user-id", "userId"),
+    ("external-request-id", "externalRequestId"),
+    ("workflow-id", "workflowId"),
+];
+
+/// The headers that speak of the call, found in one pass: looking up each by its name would cost a hash for every one that
+/// is not there.
+#[derive(Default)]
+struct Said<'a> {
+    stated: [Option<&'a HeaderValue>; STATED.len()],
+    tenants: SmallVec<[&'a HeaderValue; 1]>,
+    extras: SmallVec<[(&'a str, &'a HeaderValue); 2]>,
+    /// OpenAI's and Anthropic's SDKs count their attempts in `x-stainless-retry-count`.
+    retries: Option<u32>,
+}
+
+impl<'a> Said<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut said = Self::default();
+        for (name, value) in headers {
+            let name = name.as_str();
+            if let Some(own) = name.strip_prefix(OURS) {
+                said.hear(own, value);
+            } else if name == "x-stainless-retry-count" && said.retries.is_none() {
+                said.retries = Some(value.to_str().ok().and_then(|count| count.parse().ok()).unwrap_or(0));
+            }
+        }
+        said
+    }
+
+    fn hear(&mut self, name: &'a str, value: &'a HeaderValue) {
+        if name == "tenant-id" {
+            self.tenants.push(value);
+        } else if let Some(at) = STATED.iter().position(|(header, _)| *header == name) {
+            self.stated[at].get_or_insert(value);
+        } else if let Some(short) = name.strip_prefix("attr-") {
+            self.extras.push((short, value));
+        }
+    }
+}
+
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    match String::from_utf8_lossy(value.as_bytes()) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    }
+}
+
+impl<'a> Reader<'a> {
     /// The value of a dimension: its header, else its attribute in the path.
-    fn value(&self, header: &str, attribute: &str) -> Option<String> {
-        match self.headers.get(header) {
-            Some(value) => Some(String::from_utf8_lossy(value.as_bytes()).trim().to_owned()),
-            None => self.attribute(attribute),
+    fn value(&self, dimension: Stated) -> Option<Cow<'a, str>> {
+        let at = dimension as usize;
+        match self.said.stated[at] {
+            Some(value) => Some(text(value)),
+            None => self.attribute(STATED[at].1).map(Cow::Borrowed),
         }
         .filter(|value| !value.is_empty())
     }
 
-    fn attribute(&self, name: &str) -> Option<String> {
+    fn attribute(&self, name: &str) -> Option<&'a str> {
         let pairs = self.prefix?.split(';');
-        pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// Everything that names the tenant, in order of precedence.
-    fn claims(&self, rules: &AttributionRules) -> SmallVec<[String; 2]> {
-        let header = self.headers.get_all("plimsoll-tenant-id").iter();
+    fn claims(&self, rules: &AttributionRules) -> SmallVec<[Cow<'a, str>; 2]> {
         let aliases = rules.accept_aliases.iter().flat_map(|name| self.headers.get_all(name));
-        let values = header.chain(aliases).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned());
+        let values = self.said.tenants.iter().copied().chain(aliases).map(text);
         let baggage = if rules.baggage { self.baggage("tenant.id") } else { None };
-        values.chain(self.attribute("tenantId")).chain(baggage).filter(|claim| !claim.is_empty()).collect()
+        let elsewhere = self.attribute("tenantId").into_iter().chain(baggage).map(Cow::Borrowed);
+        values.chain(elsewhere).filter(|claim| !claim.is_empty()).collect()
     }
 
-    fn baggage(&self, name: &str) -> Option<String> {
+    fn baggage(&self, name: &str) -> Option<&'a str> {
         let members = self.headers.get_all("baggage").iter().filter_map(|value| value.to_str().ok());
         members.flat_map(|list| list.split(',')).find_map(|member| {
             let (key, value) = member.split_once('=')?;
             let value = value.split(';').next().unwrap_or_default();
-            (key.trim() == name).then(|| value.trim().to_owned())
+            (key.trim() == name).then(|| value.trim())
         })
     }
 
@@ -169,60 +250,52 @@ impl Reader<'_> {
         self.warnings.push(format!("{name} \"{shown}\" is {why}"));
     }
 
-    fn name(&mut self, header: &'static str, attribute: &str) -> Option<Arc<str>> {
-        let value = self.value(header, attribute)?;
+    fn name(&mut self, dimension: Stated) -> Option<Arc<str>> {
+        let value = self.value(dimension)?;
         if is_valid_id(&value) {
-            return Some(Arc::from(value));
+            return Some(Arc::from(&*value));
         }
-        self.warn(header.trim_start_matches("plimsoll-"), &value, "not 1 to 128 plain visible characters");
+        self.warn(STATED[dimension as usize].0, &value, "not 1 to 128 plain visible characters");
         Some(Arc::from(INVALID))
     }
 
     fn attribution(&mut self) -> Attribution {
-        let absent = Attribution::default();
-        let data_mode = match self.value("plimsoll-data-mode", "dataMode") {
-            None => absent.data_mode,
+        let data_mode = match self.value(Stated::DataMode) {
+            None => DataMode::default(),
             Some(word) => DataMode::parse(&word).unwrap_or_else(|| {
                 self.warn("data-mode", &word, "not real|test|demo");
                 DataMode::Invalid
             }),
         };
-        let environment = match self.value("plimsoll-environment", "environment") {
-            None => absent.environment,
+        let environment = match self.value(Stated::Environment) {
+            None => Environment::default(),
             Some(word) => Environment::parse(&word).unwrap_or_else(|| {
                 self.warn("environment", &word, "not prod|staging|dev");
                 Environment::Invalid
             }),
         };
         Attribution {
-            endpoint_tag: self.name("plimsoll-endpoint-tag", "endpointTag").unwrap_or(absent.endpoint_tag),
-            prompt_version: self.name("plimsoll-prompt-version", "promptVersion").unwrap_or(absent.prompt_version),
+            endpoint_tag: self.name(Stated::EndpointTag).unwrap_or_else(|| Arc::from(UNTAGGED)),
+            prompt_version: self.name(Stated::PromptVersion).unwrap_or_else(|| Arc::from(UNVERSIONED)),
             data_mode,
             environment,
-            user_id: self.name("plimsoll-user-id", "userId"),
-            external_request_id: self.name("plimsoll-external-request-id", "externalRequestId"),
-            workflow_id: self.name("plimsoll-workflow-id", "workflowId"),
+            user_id: self.name(Stated::UserId),
+            external_request_id: self.name(Stated::ExternalRequestId),
+            workflow_id: self.name(Stated::WorkflowId),
             extras: self.extras(),
-            retry_count: self.retry_count(),
+            retry_count: self.said.retries.unwrap_or(0),
         }
-    }
-
-    /// OpenAI's and Anthropic's SDKs count their attempts in this header.
-    fn retry_count(&self) -> u32 {
-        let value = self.headers.get("x-stainless-retry-count").and_then(|value| value.to_str().ok());
-        value.and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 
     fn extras(&mut self) -> Vec<(Box<str>, Box<str>)> {
         let mut extras = Vec::new();
-        for (name, value) in self.headers {
-            let Some(short) = name.as_str().strip_prefix("plimsoll-attr-") else { continue };
+        for (name, value) in std::mem::take(&mut self.said.extras) {
             let value = value.to_str().unwrap_or_default();
             if extras.len() == MAX_EXTRAS || value.len() > MAX_EXTRA_BYTES || !value.is_ascii() {
                 self.warn("attr", value, "dropped: at most 8 attributes of 128 ASCII characters each");
                 continue;
             }
-            extras.push((Box::from(short), Box::from(value)));
+            extras.push((Box::from(name), Box::from(value)));
         }
         extras
     }

@@ -4,10 +4,13 @@
 //! in constant time. Nothing here keeps a secret in the clear.
 
 use std::collections::HashMap;
+use std::iter::once_with;
 use std::sync::Arc;
 
 use base64::Engine;
-use http::HeaderMap;
+use foldhash::quality::RandomState;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -18,6 +21,11 @@ pub type KeyDigest = [u8; 32];
 
 /// The prefix of keys that `plimsoll keys new` makes.
 pub const KEY_PREFIX: &str = "plim_";
+
+/// Where Anthropic's SDK puts its key.
+pub(super) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Where Google's SDK puts its key.
+pub(super) const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 32 random bytes in base62 are 43 characters, a CRC32 is 6.
@@ -44,7 +52,7 @@ pub struct Key {
 
 /// All gateway keys, by digest.
 #[derive(Debug, Default)]
-pub struct KeyRing(HashMap<KeyDigest, (KeyDigest, Key)>);
+pub struct KeyRing(HashMap<KeyDigest, (KeyDigest, Key), RandomState>);
 
 impl KeyRing {
     /// Adds a key; `false` when its secret is there already.
@@ -103,15 +111,20 @@ fn base62(bytes: &[u8], width: usize) -> String {
     digits.iter().map(|digit| char::from(ALPHABET[usize::from(*digit)])).collect()
 }
 
-/// Every credential that a request presents: `Authorization: Bearer`, `x-api-key`, `x-goog-api-key`, `?key=`.
+/// Every credential that a request presents: `Authorization: Bearer`, `x-api-key`, `x-goog-api-key`, `?key=`. One that is not
+/// asked for is not looked for.
 pub(super) fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> impl Iterator<Item = &'a str> {
-    let bearer = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = move || {
+        let (scheme, token) = text(&AUTHORIZATION)?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let parameter = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("key="));
-    [bearer, header("x-api-key"), header("x-goog-api-key"), parameter].into_iter().flatten()
+    };
+    let parameter = move || query?.split('&').find_map(|pair| pair.strip_prefix("key="));
+    once_with(bearer)
+        .chain(once_with(move || text(&X_API_KEY)))
+        .chain(once_with(move || text(&X_GOOG_API_KEY)))
+        .chain(once_with(parameter))
+        .flatten()
 }
 
 /// A query without the caller's `key=`.

@@ -19,8 +19,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::guard::{Conduct, Deadlines, Guarded};
@@ -80,11 +80,19 @@ pub fn start(
             connections: Arc::clone(&connections),
             stopped: stopped.clone(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (opened, open) = std::sync::mpsc::sync_channel(1);
         let name = format!("plimsoll-{core}");
         threads.push(std::thread::Builder::new().name(name).spawn(move || {
-            LocalSet::new().block_on(&runtime, door.run(socket));
+            // A runtime that runs tasks of its own thread only must be made on it.
+            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => {
+                    let _ = opened.send(Ok(()));
+                    runtime.block_on(door.run(socket));
+                }
+                Err(error) => drop(opened.send(Err(error))),
+            }
         })?);
+        open.recv().map_err(io::Error::other)??;
     }
     Ok(Running { address, stop, threads })
 }

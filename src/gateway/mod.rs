@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use http::HeaderMap;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
@@ -46,6 +47,7 @@ mod rewrite;
 mod route;
 mod serve;
 mod settle;
+mod source;
 mod tap;
 pub mod upstream;
 mod users;
@@ -132,12 +134,15 @@ impl TrustedNetwork {
     }
 }
 
+/// Providers by name.
+pub type Providers = HashMap<Arc<str>, Arc<Provider>, RandomState>;
+
 /// What the configuration says about the data plane.
 pub struct Options {
     /// Limits and deadlines.
     pub limits: Limits,
     /// Providers by name.
-    pub providers: HashMap<Arc<str>, Arc<Provider>>,
+    pub providers: Providers,
     /// Gateway keys; empty: callers bring their provider's own.
     pub keys: KeyRing,
     /// How calls are attributed.
@@ -179,7 +184,8 @@ pub struct Gateway {
 /// One core's share of the gateway.
 pub(super) struct Worker {
     gateway: Arc<Gateway>,
-    pools: RefCell<HashMap<Arc<str>, Rc<RefCell<Pool>>>>,
+    /// By the providers' names, of which there are few.
+    pools: RefCell<Vec<(Arc<str>, Rc<RefCell<Pool>>)>>,
     accounts: RefCell<Accounts>,
     /// Owns what outlives a request: drains of abandoned answers.
     tasks: TaskTracker,
@@ -192,10 +198,12 @@ impl Worker {
 
     fn pool(&self, provider: &Arc<str>) -> Rc<RefCell<Pool>> {
         let mut pools = self.pools.borrow_mut();
-        if let Some(pool) = pools.get(provider) {
+        if let Some((_, pool)) = pools.iter().find(|(name, _)| name == provider) {
             return Rc::clone(pool);
         }
-        Rc::clone(pools.entry(Arc::clone(provider)).or_default())
+        let pool = Rc::default();
+        pools.push((Arc::clone(provider), Rc::clone(&pool)));
+        pool
     }
 
     fn put_back(&self, provider: &Arc<str>, link: Link, cx: &mut std::task::Context<'_>) {

@@ -42,6 +42,23 @@ pub(super) struct Refused {
     pub(super) wait_s: Option<u64>,
 }
 
+/// The shape that a caller wants its refusals in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The dialect's own.
+    Dialect,
+    /// `application/problem+json` (RFC 9457).
+    Problem,
+}
+
+impl Shape {
+    /// What the request's `Accept` asks for.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let problem = |accept: &HeaderValue| accept.as_bytes() == b"application/problem+json";
+        if headers.get(ACCEPT).is_some_and(problem) { Self::Problem } else { Self::Dialect }
+    }
+}
+
 impl Refused {
     fn new(status: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { status, reason, message: message.into(), ..Self::default() }
@@ -233,8 +250,7 @@ impl Refused {
     }
 
     /// The refusal in the dialect's own shape.
-    pub(super) fn response(&self, family: Family, request_id: &str, asked: &HeaderMap) -> Response<Answer> {
-        let problem = asked.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"application/problem+json");
+    pub(super) fn response(&self, family: Family, request_id: &str, shape: Shape) -> Response<Answer> {
         let message = format!("{} (ref {request_id})", self.message);
         let violated: Vec<&str> = self.budget.as_deref().into_iter().collect();
         let refusal = Refusal {
@@ -251,7 +267,7 @@ impl Refused {
             retryable: self.retryable,
             violated_policies: &violated,
         };
-        let (body, content_type) = refusal::body(family, &refusal, problem);
+        let (body, content_type) = refusal::body(family, &refusal, shape == Shape::Problem);
         let mut response = Response::new(Answer::ours(Bytes::from(body)));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();

@@ -21,7 +21,7 @@ use crate::wire::Target;
 use super::admit::can_cost;
 use super::call::Call;
 use super::refuse::Refused;
-use super::reply;
+use super::reply::{self, Marks};
 use super::settle::write_replay;
 use super::tap::Answer;
 use super::{Gateway, Worker};
@@ -129,22 +129,23 @@ fn asked(call: &Call, target: &Target<'_>, body: &Bytes) -> Asked {
     sum.finalize().into()
 }
 
-impl Claim {
+impl Kept {
     /// The answer of a call that ran already, with a row that says so.
-    pub(super) fn again(&self, worker: &Worker, call: &Call, marks: &HeaderMap) -> Option<Response<Answer>> {
-        let Self::Again(kept) = self else { return None };
-        write_replay(worker, call, kept.status.as_u16());
-        let mut response = Response::new(Answer::ours(kept.body.clone()));
-        *response.status_mut() = kept.status;
+    pub(super) fn again(&self, worker: &Worker, call: &Call, marks: Marks) -> Response<Answer> {
+        write_replay(worker, call, self.status.as_u16());
+        let mut response = Response::new(Answer::ours(self.body.clone()));
+        *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.clone_from(&kept.headers);
-        headers.extend(marks.clone());
+        headers.clone_from(&self.headers);
+        marks.write(headers);
         headers.remove("server-timing");
         reply::timing(headers, call.arrived.elapsed(), None);
         headers.insert(HeaderName::from_static("plimsoll-replayed"), HeaderValue::from_static("?1"));
-        Some(response)
+        response
     }
+}
 
+impl Claim {
     /// Keeps a good answer while it passes. Any other frees the name.
     pub(super) fn keep(self, mut response: Response<Answer>) -> Response<Answer> {
         let Self::First(first) = self else { return response };

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
 use crate::meter::pace::Remaining;
 use crate::policy::Policy;
@@ -15,6 +16,41 @@ use super::call::Call;
 /// The names that browsers may read.
 const EXPOSED: &str = "plimsoll-request-id, plimsoll-policy, plimsoll-decision, plimsoll-would, \
     plimsoll-model-requested, plimsoll-model-served, plimsoll-budget, plimsoll-warning, plimsoll-replayed, server-timing, retry-after";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("plimsoll-request-id");
+const POLICY: HeaderName = HeaderName::from_static("plimsoll-policy");
+const DECISION: HeaderName = HeaderName::from_static("plimsoll-decision");
+const WOULD: HeaderName = HeaderName::from_static("plimsoll-would");
+const MODEL_REQUESTED: HeaderName = HeaderName::from_static("plimsoll-model-requested");
+const MODEL_SERVED: HeaderName = HeaderName::from_static("plimsoll-model-served");
+const BUDGET: HeaderName = HeaderName::from_static("plimsoll-budget");
+const WARNING: HeaderName = HeaderName::from_static("plimsoll-warning");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Headers that an answer will carry, gathered while its call goes up: a list, since nobody looks one up.
+#[derive(Default)]
+pub(super) struct Marks(SmallVec<[(HeaderName, HeaderValue); 8]>);
+
+impl Marks {
+    /// An empty value says nothing and is left out.
+    fn set(&mut self, name: HeaderName, value: &str) {
+        if !value.is_empty()
+            && let Ok(value) = HeaderValue::from_str(value)
+        {
+            self.0.push((name, value));
+        }
+    }
+
+    /// Writes them over whatever else stands under their names; of two of one name the later one stays.
+    pub(super) fn write(self, headers: &mut HeaderMap) {
+        headers.reserve(self.0.len());
+        for (name, value) in self.0 {
+            headers.insert(name, value);
+        }
+    }
+}
 
 /// What was done about the rate and the cap, beside the policy's own words.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,6 +64,9 @@ pub(super) struct Done<'a> {
 /// `plimsoll-decision` (or `plimsoll-would`) of what was done; empty when nothing was.
 pub(super) fn decision_field(actions: &Actions, policy: &Policy, done: Done<'_>) -> String {
     let mut field = String::new();
+    if field_is_silent(actions, done) {
+        return field;
+    }
     let mut add = |key: &str, value: &str| {
         let separator = if field.is_empty() { "" } else { ", " };
         let _ = if value.is_empty() {
@@ -53,9 +92,6 @@ pub(super) fn decision_field(actions: &Actions, policy: &Policy, done: Done<'_>)
     }
     if actions.block.is_some() {
         add("block", "");
-    }
-    if field_is_silent(actions, done) {
-        return String::new();
     }
     if let Some(step) = actions.step {
         add("step", step.as_str());
@@ -88,6 +124,11 @@ pub(super) fn would_field(decision: &Decision, policy: &Policy) -> String {
 /// A Structured Fields string.
 pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
+    quote(text, &mut quoted);
+    quoted
+}
+
+fn quote(text: &str, quoted: &mut String) {
     quoted.push('"');
     for character in text.chars().filter(|character| matches!(character, ' '..='~')) {
         if matches!(character, '"' | '\\') {
@@ -96,7 +137,6 @@ pub(super) fn quoted(text: &str) -> String {
         quoted.push(character);
     }
     quoted.push('"');
-    quoted
 }
 
 /// `plimsoll-budget`: budgets per tenant only, as percentages. Shared totals would tell one customer about another.
@@ -106,47 +146,37 @@ fn budget_field(call: &Call, decision: &Decision, counting: &Counting) -> String
         let Some(budget) = call.snapshot.policy.budgets.get(state.budget) else { continue };
         let standing = counting.standings.iter().find(|standing| standing.budget == state.budget);
         let Some(standing) = standing.filter(|_| budget.is_per_tenant()) else { continue };
+        if field.is_empty() {
+            field.reserve(64);
+        } else {
+            field.push_str(", ");
+        }
+        quote(&budget.name, &mut field);
         let resets_in = standing.window.end.since(call.now).as_secs();
-        let separator = if field.is_empty() { "" } else { ", " };
-        let _ = write!(
-            field,
-            "{separator}{};state={};used={};t={resets_in}",
-            quoted(&budget.name),
-            state.state.as_str(),
-            state.used_percent
-        );
+        let _ = write!(field, ";state={};used={};t={resets_in}", state.state.as_str(), state.used_percent);
     }
     field
 }
 
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if value.is_empty() {
-        return;
-    }
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
-    }
-}
-
 /// Headers of every answer, ours or the provider's, once the caller is known.
-pub(super) fn identify(headers: &mut HeaderMap, call: &Call) {
-    set(headers, "plimsoll-request-id", &call.id);
-    set(headers, "plimsoll-policy", &call.snapshot.revision);
-    headers.insert(http::header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+pub(super) fn identify(marks: &mut Marks, call: &Call) {
+    marks.set(REQUEST_ID, &call.id);
+    marks.set(POLICY, &call.snapshot.revision);
+    marks.0.push((ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)));
 }
 
 /// `plimsoll-warning`: what was refused of the call's attribution, and what else the caller should know.
-pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String], more: Option<&str>) {
-    let all: Vec<&str> = warnings.iter().map(String::as_str).chain(more).collect();
-    set(headers, "plimsoll-warning", &all.join(", "));
+pub(super) fn warn(marks: &mut Marks, warnings: &[String], more: Option<&str>) {
+    let all: SmallVec<[&str; 4]> = warnings.iter().map(String::as_str).chain(more).collect();
+    marks.set(WARNING, &all.join(", "));
 }
 
 /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers): requests only, never money or tokens.
-pub(super) fn rate(headers: &mut HeaderMap, rate: Option<&(Box<str>, u64, Remaining)>) {
+pub(super) fn rate(marks: &mut Marks, rate: Option<&(Box<str>, u64, Remaining)>) {
     let Some((rule, window, remaining)) = rate else { return };
     let name = quoted(rule);
-    set(headers, "ratelimit-policy", &format!("{name};q={};w={window}", remaining.limit));
-    set(headers, "ratelimit", &format!("{name};r={};t={}", remaining.remaining, remaining.reset_seconds));
+    marks.set(RATELIMIT_POLICY, &format!("{name};q={};w={window}", remaining.limit));
+    marks.set(RATELIMIT, &format!("{name};r={};t={}", remaining.remaining, remaining.reset_seconds));
 }
 
 /// The fields of an admitted call, made once for the wire and the ledger.
@@ -170,35 +200,37 @@ impl Fields {
 }
 
 /// Headers of an admitted call's answer.
-pub(super) fn decided(headers: &mut HeaderMap, call: &Call, admission: &Admission, fields: &Fields) {
-    set(headers, "plimsoll-decision", &fields.decision);
-    set(headers, "plimsoll-would", &fields.would);
+pub(super) fn decided(marks: &mut Marks, call: &Call, admission: &Admission, fields: &Fields) {
+    marks.set(DECISION, &fields.decision);
+    marks.set(WOULD, &fields.would);
     if let Some(model) = &call.model {
-        set(headers, "plimsoll-model-requested", model);
+        marks.set(MODEL_REQUESTED, model);
     }
     if let Some(model) = &admission.model_served {
-        set(headers, "plimsoll-model-served", model);
+        marks.set(MODEL_SERVED, model);
     }
-    set(headers, "plimsoll-budget", &budget_field(call, &admission.decision, &admission.counted));
+    marks.set(BUDGET, &budget_field(call, &admission.decision, &admission.counted));
 }
 
 /// Headers of a refusal that the policy asked for.
-pub(super) fn refused(headers: &mut HeaderMap, call: &Call, decision: &str, would: &str) {
-    set(headers, "plimsoll-decision", decision);
-    set(headers, "plimsoll-would", would);
+pub(super) fn refused(marks: &mut Marks, call: &Call, decision: &str, would: &str) {
+    marks.set(DECISION, decision);
+    marks.set(WOULD, would);
     if let Some(model) = &call.model {
-        set(headers, "plimsoll-model-requested", model);
+        marks.set(MODEL_REQUESTED, model);
     }
 }
 
 /// `server-timing`: our share and the provider's.
 pub(super) fn timing(headers: &mut HeaderMap, ours: Duration, upstream: Option<Duration>) {
-    let millis = |duration: Duration| format!("{}.{:01}", duration.as_millis(), duration.subsec_micros() % 1_000 / 100);
-    let mut value = format!("plimsoll;dur={}", millis(ours));
-    if let Some(upstream) = upstream {
-        let _ = write!(value, ", upstream;dur={}", millis(upstream));
+    let mut value = String::with_capacity(48);
+    let tenths = |duration: Duration| (duration.as_millis(), duration.subsec_micros() % 1_000 / 100);
+    let (whole, tenth) = tenths(ours);
+    let _ = write!(value, "plimsoll;dur={whole}.{tenth}");
+    if let Some((whole, tenth)) = upstream.map(tenths) {
+        let _ = write!(value, ", upstream;dur={whole}.{tenth}");
     }
-    if let Ok(value) = HeaderValue::from_str(&value) {
-        headers.append(HeaderName::from_static("server-timing"), value);
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.append(SERVER_TIMING, value);
     }
 }

@@ -1,6 +1,8 @@
 //! The request as it leaves: the decision's edits spliced into the body, the provider's credential in place of ours, and
 //! nothing of ours left in the headers.
 
+use std::borrow::Cow;
+
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use smallvec::SmallVec;
@@ -71,36 +73,46 @@ pub(super) fn outbound(
 }
 
 fn uri(call: &Call, path: &str, query: Option<&str>, own_keys: bool) -> Result<Uri, Refused> {
-    let query = query.map(|query| if own_keys { keys::without_key(query) } else { query.to_owned() });
-    let query = query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
-    let target = format!("{}{path}{query}", call.provider.origin.prefix);
-    target.parse().map_err(|_| Refused::ambiguous_path())
+    let query = query.map(|query| if own_keys { keys::without_key(query).into() } else { Cow::Borrowed(query) });
+    let query = query.unwrap_or_default();
+    let prefix = &call.provider.origin.prefix;
+    let mut target = String::with_capacity(prefix.len() + path.len() + query.len() + 1);
+    target.push_str(prefix);
+    target.push_str(path);
+    if !query.is_empty() {
+        target.push('?');
+        target.push_str(&query);
+    }
+    Uri::try_from(target).map_err(|_| Refused::ambiguous_path())
 }
 
 /// Headers that concern one connection only (RFC 9110, section 7.6.1), and those that describe our own hop.
-const HOP_BY_HOP: [HeaderName; 10] = [
-    header::CONNECTION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-];
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "host"
+            | "content-length"
+            | "expect"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+    )
+}
 
 /// The caller's credentials, wherever they may be.
-const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"];
-
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+fn is_credential(name: &str) -> bool {
+    matches!(name, "authorization" | "x-api-key" | "x-goog-api-key" | "api-key" | "cookie")
 }
 
 /// Names of networks and people on our side that are no business of a provider's.
-fn is_ours(name: &HeaderName) -> bool {
-    let name = name.as_str();
+fn is_ours(name: &str) -> bool {
     name.starts_with("plimsoll-")
         || name.starts_with("x-forwarded-")
         || matches!(name, "forwarded" | "x-real-ip" | "x-http-method-override")
@@ -109,26 +121,32 @@ fn is_ours(name: &HeaderName) -> bool {
 /// The headers that `Connection` declares to concern this hop only.
 fn named_by_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
     let lists = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+    let names = lists.flat_map(|list| list.split(',')).map(str::trim);
+    // The two usual words need no reading: one is dropped in any case, the other is no header's name.
+    let unusual = |name: &&str| !["keep-alive", "close"].iter().any(|usual| name.eq_ignore_ascii_case(usual));
+    names.filter(unusual).filter_map(|name| name.parse().ok()).collect()
 }
 
 fn headers(inbound: &HeaderMap, worker: &Worker, call: &Call, own_keys: bool) -> HeaderMap {
     let named = named_by_connection(inbound);
     let rules = &worker.gateway.options.attribution;
     let mut headers = HeaderMap::with_capacity(inbound.len() + 2);
+    let mut has_credential = false;
     for (name, value) in inbound {
-        let dropped = is_hop_by_hop(name)
-            || is_ours(name)
+        let word = name.as_str();
+        let credential = is_credential(word);
+        let dropped = is_hop_by_hop(word)
+            || is_ours(word)
             || named.contains(name)
             || rules.accept_aliases.contains(name)
-            || (rules.baggage && name == "baggage")
-            || (own_keys && CREDENTIALS.contains(&name.as_str()));
+            || (rules.baggage && word == "baggage")
+            || (own_keys && credential);
         if !dropped {
+            has_credential |= credential;
             headers.append(name.clone(), value.clone());
         }
     }
     headers.insert(header::HOST, call.provider.origin.authority.clone());
-    let has_credential = CREDENTIALS.iter().any(|name| headers.contains_key(*name));
     if let Some(credential) = call.provider.credential.as_ref().filter(|_| own_keys || !has_credential) {
         headers.insert(credential_header(call.provider.family), credential.clone());
     }
@@ -138,24 +156,20 @@ fn headers(inbound: &HeaderMap, worker: &Worker, call: &Call, own_keys: bool) ->
 fn credential_header(family: Family) -> HeaderName {
     match family {
         Family::OpenAi => header::AUTHORIZATION,
-        Family::Anthropic => HeaderName::from_static("x-api-key"),
-        Family::Gemini => HeaderName::from_static("x-goog-api-key"),
+        Family::Anthropic => keys::X_API_KEY,
+        Family::Gemini => keys::X_GOOG_API_KEY,
     }
 }
 
 /// The provider's headers as the client gets them: all but those of the upstream connection, and none in our name.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
-    for name in named_by_connection(headers) {
-        headers.remove(name);
-    }
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::TRAILER, header::UPGRADE] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-    let ours: SmallVec<[HeaderName; 4]> =
-        headers.keys().filter(|name| name.as_str().starts_with("plimsoll-")).cloned().collect();
-    for name in ours {
+    let of_this_hop = |name: &str| {
+        matches!(name, "connection" | "transfer-encoding" | "trailer" | "upgrade" | "keep-alive" | "proxy-connection")
+    };
+    let mut dropped = named_by_connection(headers);
+    let names = headers.keys().filter(|name| of_this_hop(name.as_str()) || name.as_str().starts_with("plimsoll-"));
+    dropped.extend(names.cloned());
+    for name in dropped {
         headers.remove(name);
     }
 }

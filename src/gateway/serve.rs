@@ -21,8 +21,9 @@ use super::call::Call;
 use super::forward::{Detached, Without, forward};
 use super::identify::{Caller, RequestLine, identify};
 use super::panics::unharmed;
-use super::refuse::Refused;
-use super::reply::{self, Fields};
+use super::refuse::{Refused, Shape};
+use super::replay::Claim;
+use super::reply::{self, Fields, Marks};
 use super::rewrite::{Source, outbound};
 use super::route::{Lost, Route, route};
 use super::settle::Attempt;
@@ -47,8 +48,8 @@ impl Worker {
         let arrived = Instant::now();
         let id: Arc<str> = Arc::from(keys::fresh_id("req_"));
         let (head, body) = request.into_parts();
-        let asked = head.headers.clone();
-        let family = Cell::new(family_of(head.uri.path(), &asked));
+        let shape = Shape::of(&head.headers);
+        let family = Cell::new(family_of(head.uri.path(), &head.headers));
         let answering = pin!(async {
             if asks_for_upgrade(&head.headers) || head.method == Method::CONNECT {
                 return Err(Refused::upgrade());
@@ -62,7 +63,7 @@ impl Worker {
         });
         let outcome = unharmed("a request", answering).await;
         outcome.unwrap_or_else(|| Err(Refused::internal())).unwrap_or_else(|refused| {
-            let mut response = refused.response(family.get(), &id, &asked);
+            let mut response = refused.response(family.get(), &id, shape);
             if let Ok(id) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert("plimsoll-request-id", id);
             }
@@ -124,44 +125,49 @@ impl Worker {
         if !caller.attribution.user_id.as_ref().is_none_or(taken) {
             caller.drop_user();
         }
-        let Caller { attribution, key_name, warnings, invalid, .. } = caller;
+        let Caller { attribution, retries, key_name, warnings, invalid, .. } = caller;
         for dimension in invalid {
             self.gateway.metrics.attribution_invalid(dimension);
         }
         let target = Target { method: &head.method, path: &addressed.path, query: head.uri.query() };
         let operation = operation(addressed.provider.family, &target);
         let peek = peek(operation, &target, &head.headers, &body)?;
+        let model: Option<Arc<str>> = peek.model.as_deref().map(Arc::from);
+        let price = model.as_deref().and_then(|model| {
+            snapshot.prices.find(&addressed.provider.name, addressed.provider.family.as_str(), model).cloned()
+        });
         let call = Call {
             id,
+            price,
             snapshot,
             account,
             key_name,
             path: Arc::clone(&addressed.path),
             provider: Arc::clone(&addressed.provider),
             operation,
-            model: peek.model.as_deref().map(Arc::from),
-            retries: head.headers.get("x-stainless-retry-count").map(|_| attribution.retry_count),
+            model,
+            retries,
             attribution: Arc::<Attribution>::new(attribution),
             arrived,
             now,
             _place: place,
         };
-        let mut marks = HeaderMap::new();
+        let mut marks = Marks::default();
         reply::identify(&mut marks, &call);
         reply::warn(&mut marks, &warnings, None);
         let claim = self.claim(&call, &target, &body)?;
-        if let Some(again) = claim.again(self, &call, &marks) {
-            return Ok(again);
+        if let Claim::Again(kept) = claim {
+            return Ok(kept.again(self, &call, marks));
         }
         let mut response = match self.judge(&call, &peek, &body).await {
-            Err(refusal) => self.refuse(&call, &body, *refusal, &head.headers),
+            Err(refusal) => self.refuse(&call, &body, *refusal, Shape::of(&head.headers)),
             Ok(verdict) => {
                 reply::warn(&mut marks, &warnings, verdict.warning);
                 let source = Source { head: &head, target, body: &body, peek: &peek };
                 self.send(call, verdict, &source, &mut marks).await?
             }
         };
-        response.headers_mut().extend(marks);
+        marks.write(response.headers_mut());
         Ok(claim.keep(response))
     }
 
@@ -171,14 +177,14 @@ impl Worker {
         call: Call,
         verdict: Verdict,
         source: &Source<'_>,
-        marks: &mut HeaderMap,
+        marks: &mut Marks,
     ) -> Result<Response<Answer>, Refused> {
         let Verdict { admission, permit, logical, rate, .. } = verdict;
         let fields = Fields::of(&call, &admission);
         reply::decided(marks, &call, &admission, &fields);
         reply::rate(marks, rate.as_ref());
         let outbound = outbound(self, source, &call, &admission)?;
-        let (family, id) = (call.provider.family, Arc::clone(&call.id));
+        let (family, id, shape) = (call.provider.family, Arc::clone(&call.id), Shape::of(&source.head.headers));
         let account = Rc::clone(&call.account);
         let most_output = most_output(&call, source.peek, &admission);
         let mut attempt = Attempt::new(self, call, admission, permit, fields);
@@ -195,7 +201,7 @@ impl Worker {
         };
         let forwarding = forward(attempt, outbound.request, source.peek.framing, outbound.filter);
         let answer = Detached::new(self.tasks.clone(), without, forwarding).await;
-        Ok(answer.unwrap_or_else(|refused| refused.response(family, &id, &source.head.headers)))
+        Ok(answer.unwrap_or_else(|refused| refused.response(family, &id, shape)))
     }
 }
 

@@ -7,17 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::money::Money;
-use crate::domain::price::PriceRow;
 use crate::domain::standing::{Amounts, Unit};
 use crate::domain::usage::Basis;
 use crate::ledger::entry::{Ending, LedgerEntry, tokens};
 use crate::ledger::{Permit, QUEUE_SLOTS};
-use crate::meter::reservation::{Postings, Reservation, count_also};
+use crate::meter::reservation::{Postings, count_also};
 use crate::wire::tap::Answer as Reading;
 
 use crate::telemetry::Finished;
 
-use super::admit::{Admission, Counting};
+use super::admit::Admission;
 use super::announce;
 use super::bill::Bill;
 use super::call::Call;
@@ -31,11 +30,10 @@ pub(super) struct Attempt {
     pub(super) call: Call,
     /// `None`: the ledger takes nothing, and the row is counted as lost.
     pub(super) permit: Option<Permit>,
-    /// Taken when the books are closed.
-    pub(super) reservation: Option<Reservation>,
-    pub(super) counted: Counting,
-    pub(super) price: Option<Arc<PriceRow>>,
-    pub(super) model_served: Option<Arc<str>>,
+    /// Its reservation is taken when the books are closed.
+    pub(super) admission: Box<Admission>,
+    /// The books are closed.
+    closed: bool,
     pub(super) fields: Fields,
     pub(super) stream: bool,
     pub(super) logical: bool,
@@ -60,17 +58,15 @@ impl Attempt {
     pub(super) fn new(
         worker: &Rc<Worker>,
         call: Call,
-        admission: Admission,
+        admission: Box<Admission>,
         permit: Option<Permit>,
         fields: Fields,
     ) -> Self {
         Self {
             worker: Rc::clone(worker),
             permit,
-            reservation: Some(admission.reservation),
-            counted: admission.counted,
-            price: admission.price,
-            model_served: admission.model_served,
+            admission,
+            closed: false,
             fields,
             stream: false,
             logical: true,
@@ -79,8 +75,8 @@ impl Attempt {
             choices: 1,
             dispatched: Rc::default(),
             heard_out: false,
-            overhead: call.arrived.elapsed(),
-            left: Instant::now(),
+            overhead: Duration::ZERO,
+            left: call.arrived,
             first_byte: None,
             status: 0,
             call,
@@ -93,7 +89,10 @@ impl Attempt {
     }
 
     fn close(&mut self, reading: Option<&Reading>, seen_output: u64, ending: Ending) {
-        let Some(reservation) = self.reservation.take() else { return };
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let reservation = std::mem::take(&mut self.admission.reservation);
         let bill = self.bill(reading, seen_output);
         let bill = self.in_doubt(bill, reading, &reservation, ending);
         let amounts = [bill.cost.map_or(0, Money::nano), tokens(&bill.usage), i64::from(self.logical)];
@@ -108,12 +107,12 @@ impl Attempt {
         measure(gateway, call, self.status, &bill);
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
         let snapshot = catch_up(gateway, call, amounts, in_doubt, &mut postings);
-        announce::crossed(gateway, call, &self.counted);
+        announce::crossed(gateway, call, &self.admission.counted, || gateway.clock.now());
         // When the clock jumped back over the start of a window, the newer one counts the call, and the row says so.
         let starts = postings.iter().map(|posting| posting.counter.window().start);
         let entry = LedgerEntry {
             admitted_at: starts.fold(call.now, Ord::max),
-            model_served: self.model_served.clone(),
+            model_served: self.admission.model_served.clone(),
             model_answered: reading.and_then(|reading| reading.model.as_deref()).map(Arc::from),
             stream: self.stream,
             logical: self.logical,
@@ -202,6 +201,7 @@ pub(super) fn write_replay(worker: &Worker, call: &Call, status: u16) {
 
 /// What every row of a call says.
 fn entry(call: &Call, bill: Bill) -> LedgerEntry {
+    let took = call.arrived.elapsed().as_micros();
     LedgerEntry {
         attempt_id: Arc::clone(&call.id),
         request_id: Arc::clone(&call.id),
@@ -226,9 +226,9 @@ fn entry(call: &Call, bill: Bill) -> LedgerEntry {
         decision: Arc::from(""),
         would: Arc::from(""),
         policy: Arc::clone(&call.snapshot.revision),
-        overhead_us: u32::try_from(call.arrived.elapsed().as_micros()).unwrap_or(u32::MAX),
+        overhead_us: u32::try_from(took).unwrap_or(u32::MAX),
         first_byte_us: None,
-        duration_us: u64::try_from(call.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
+        duration_us: u64::try_from(took).unwrap_or(u64::MAX),
         postings: Postings::new(),
         snapshot: call.snapshot.number,
         correction: None,

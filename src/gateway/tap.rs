@@ -6,12 +6,11 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
 use crate::ledger::entry::Ending;
 use crate::wire::coding::Decoder;
@@ -19,13 +18,13 @@ use crate::wire::estimate::BYTES_PER_TOKEN;
 use crate::wire::filter::UsageChunkFilter;
 use crate::wire::tap::Tap;
 
-use super::Limits;
 use super::account::DrainPlace;
 use super::guard::Conduct;
 use super::panics::caught;
 use super::pool::Link;
 use super::replay::Keeper;
 use super::settle::Attempt;
+use super::source::{Burst, Cut, Source, Then};
 
 /// The body of any answer.
 pub(super) enum Answer {
@@ -42,18 +41,6 @@ impl Answer {
     }
 }
 
-/// What breaks a client's connection in mid-answer: the provider's stream broke.
-#[derive(Debug)]
-pub(super) struct Cut;
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the provider's answer was cut")
-    }
-}
-
-impl std::error::Error for Cut {}
-
 /// A provider's answer while it is passed on.
 pub(super) struct Tapped {
     source: Option<Source>,
@@ -69,19 +56,6 @@ pub(super) struct Tapped {
     good: bool,
     /// Ends the request on the client's connection. `None` for HTTP/2.
     pub(super) conduct: Option<Conduct>,
-}
-
-/// The upstream half: frames, the link they come over, and the timer for silence and for the end of patience.
-struct Source {
-    incoming: Incoming,
-    link: Option<Link>,
-    heard: Instant,
-    silence: Duration,
-    /// When the answer must have ended.
-    deadline: Instant,
-    timer: Pin<Box<Sleep>>,
-    /// We gave up, and not the provider.
-    overdue: bool,
 }
 
 /// The metering half.
@@ -125,31 +99,33 @@ impl Tapped {
                 return Poll::Ready(None);
             }
             let Some(source) = self.source.as_mut() else { return Poll::Ready(None) };
-            match std::task::ready!(source.poll(cx)) {
-                Some(Ok(bytes)) => {
-                    // hyper stops polling a body of known length at its last byte, so the end is taken with it.
-                    let last = source.incoming.is_end_stream();
-                    self.reader.read(&bytes);
-                    match &mut self.filter {
-                        None => self.ready.push_back(bytes),
-                        Some(filter) => self.ready.extend(filter.push(bytes)),
-                    }
-                    if last {
-                        self.end(cx);
-                    }
+            let Burst { bytes, then } = std::task::ready!(source.poll_burst(cx));
+            if !bytes.is_empty() {
+                self.reader.read(&bytes);
+                match &mut self.filter {
+                    None => self.ready.push_back(bytes),
+                    Some(filter) => self.ready.extend(filter.push(bytes)),
                 }
-                Some(Err(Cut)) => {
-                    self.ended = true;
-                    let overdue = source.overdue;
-                    if let Some(attempt) = &mut self.attempt {
-                        attempt.heard_out = !overdue;
-                    }
-                    self.close(Ending::UpstreamFailed);
-                    return Poll::Ready(Some(Err(Cut)));
-                }
-                None => self.end(cx),
+            }
+            match then {
+                Then::More => {}
+                Then::End => self.end(cx),
+                Then::Cut if self.ready.is_empty() => return self.cut(),
+                // What came before it is passed on first.
+                Then::Cut => source.broken = true,
             }
         }
+    }
+
+    /// The provider's answer broke off.
+    fn cut(&mut self) -> Poll<Option<Result<Bytes, Cut>>> {
+        self.ended = true;
+        let overdue = self.source.as_ref().is_some_and(|source| source.overdue);
+        if let Some(attempt) = &mut self.attempt {
+            attempt.heard_out = !overdue;
+        }
+        self.close(Ending::UpstreamFailed);
+        Poll::Ready(Some(Err(Cut)))
     }
 
     /// The provider's answer has arrived whole.
@@ -197,61 +173,6 @@ impl Tapped {
         {
             keeper.finish();
         }
-    }
-}
-
-impl Source {
-    fn new(incoming: Incoming, link: Link, limits: &Limits) -> Self {
-        let (heard, silence) = (Instant::now(), limits.silence_timeout);
-        let deadline = heard + limits.answer_timeout;
-        let timer = Box::pin(tokio::time::sleep_until((heard + silence).min(deadline).into()));
-        Self { incoming, link: Some(link), heard, silence, deadline, timer, overdue: false }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
-        let frame = self.poll_frames(cx);
-        if frame.is_pending() {
-            return self.poll_patience(cx);
-        }
-        self.heard = Instant::now();
-        if self.heard > self.deadline && matches!(frame, Poll::Ready(Some(Ok(_)))) {
-            self.overdue = true;
-            return Poll::Ready(Some(Err(Cut)));
-        }
-        frame
-    }
-
-    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
-        for driven in [false, true] {
-            if driven && let Some(link) = &mut self.link {
-                link.drive(cx);
-            }
-            while let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-                match frame {
-                    None => return Poll::Ready(None),
-                    Some(Err(_)) => return Poll::Ready(Some(Err(Cut))),
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(bytes) if bytes.is_empty() => {}
-                        Ok(bytes) => return Poll::Ready(Some(Ok(bytes))),
-                        Err(_trailers) => {}
-                    },
-                }
-            }
-        }
-        Poll::Pending
-    }
-
-    /// The timer is set anew only when it fires, so that a busy stream never touches it.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let due = (self.heard + self.silence).min(self.deadline);
-            if due <= Instant::now() {
-                self.overdue = true;
-                return Poll::Ready(Some(Err(Cut)));
-            }
-            self.timer.as_mut().reset(due.into());
-        }
-        Poll::Pending
     }
 }
 

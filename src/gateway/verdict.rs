@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 
 use crate::ledger::{Permit, Wanted};
 use crate::meter::pace::{Rate, Remaining, Wait};
@@ -14,8 +14,8 @@ use crate::wire::Peek;
 use super::Worker;
 use super::admit::{self, Admission, Turned};
 use super::call::Call;
-use super::refuse::Refused;
-use super::reply::{self, Done, Fields};
+use super::refuse::{Refused, Shape};
+use super::reply::{self, Done, Fields, Marks};
 use super::settle::write_refusal;
 use super::tap::Answer;
 
@@ -28,7 +28,7 @@ const LEASE_TRIES: usize = 8;
 
 /// A call that goes.
 pub(super) struct Verdict {
-    pub(super) admission: Admission,
+    pub(super) admission: Box<Admission>,
     /// A place in the ledger's queue. `None`: the row goes to the spool.
     pub(super) permit: Option<Permit>,
     /// Whether this is a new request, and not another attempt of one.
@@ -58,12 +58,13 @@ impl Worker {
     ///
     /// A hard budget of which too little is leased waits for the store, [`LEASE_PATIENCE`] at most, and is judged again.
     pub(super) async fn judge(&self, call: &Call, peek: &Peek<'_>, body: &Bytes) -> Result<Verdict, Box<Refusal>> {
-        let until = tokio::time::Instant::now() + LEASE_PATIENCE;
+        let mut until = None;
         for _ in 0..LEASE_TRIES {
             match self.judge_now(call, peek, body) {
                 Ok(verdict) => return Ok(verdict),
                 Err(Held::Back(refusal)) => return Err(refusal),
                 Err(Held::ForLease(wanted)) => {
+                    let until = *until.get_or_insert_with(|| tokio::time::Instant::now() + LEASE_PATIENCE);
                     let leased = tokio::time::timeout_at(until, self.gateway.ledger.lease(wanted)).await;
                     if leased.is_err() || !self.gateway.ledger.healthy() {
                         let refused = Refused::unavailable(UNWRITTEN);
@@ -116,13 +117,15 @@ impl Worker {
     }
 
     /// Writes a refusal down and puts it into the dialect's shape.
-    pub(super) fn refuse(&self, call: &Call, body: &Bytes, refusal: Refusal, asked: &HeaderMap) -> Response<Answer> {
+    pub(super) fn refuse(&self, call: &Call, body: &Bytes, refusal: Refusal, wants: Shape) -> Response<Answer> {
         let Refusal { refused, decision, throttle } = refusal;
         let policy = &call.snapshot.policy;
         let decided = reply::decision_field(&decision.actions, policy, Done { clamp: None, throttle });
         let would = reply::would_field(&decision, policy);
-        let mut response = refused.response(call.provider.family, &call.id, asked);
-        reply::refused(response.headers_mut(), call, &decided, &would);
+        let mut response = refused.response(call.provider.family, &call.id, wants);
+        let mut marks = Marks::default();
+        reply::refused(&mut marks, call, &decided, &would);
+        marks.write(response.headers_mut());
         reply::timing(response.headers_mut(), call.arrived.elapsed(), None);
         let metrics = &self.gateway.metrics;
         if throttle.is_some() {
