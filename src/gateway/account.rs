@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dashmap::DashMap;
 use foldhash::quality::RandomState;
+use smallvec::SmallVec;
 
 use crate::control::Snapshot;
 use crate::domain::clock::Timestamp;
+use crate::domain::price::PriceRow;
 use crate::domain::standing::Dimensions;
 use crate::domain::tenant::{Tenant, TenantId};
 use crate::meter::Meter;
@@ -19,10 +21,13 @@ use crate::meter::counter::Counter;
 use crate::policy::budget::{Budget, Dimension};
 use crate::telemetry::{Metrics, Traffic};
 
+use super::upstream::Provider;
 use super::users::Users;
 
 /// Tenants that one core remembers; beyond that it forgets all and resolves anew.
 const REMEMBERED: usize = 100_000;
+/// Names of models whose prices one core remembers.
+const REMEMBERED_MODELS: usize = 1_024;
 /// Counters with further dimensions (users, workflows) that one account remembers.
 const REMEMBERED_KEYS: usize = 1_024;
 
@@ -61,18 +66,23 @@ pub(super) struct Account {
     traffic: RefCell<Vec<(Arc<str>, Arc<Traffic>)>>,
 }
 
-/// The accounts of one core.
+/// The accounts of one core, and the prices that its calls asked for.
 #[derive(Default)]
 pub(super) struct Accounts {
     revision: u64,
     by_tenant: HashMap<TenantId, Rc<Account>, RandomState>,
+    prices: HashMap<Box<str>, Offers, RandomState>,
 }
+
+/// What each provider takes for a model: `None` when its price is not known.
+type Offers = SmallVec<[(Arc<str>, Option<Arc<PriceRow>>); 1]>;
 
 impl Accounts {
     /// The account of `tenant` under `snapshot`.
     pub(super) fn account(&mut self, tenant: &TenantId, snapshot: &Snapshot, presences: &Presences) -> Rc<Account> {
         if self.revision != snapshot.number || self.by_tenant.len() > REMEMBERED {
             self.by_tenant.clear();
+            self.prices.clear();
             self.revision = snapshot.number;
         }
         if let Some(account) = self.by_tenant.get(tenant) {
@@ -88,6 +98,26 @@ impl Accounts {
         });
         self.by_tenant.insert(tenant.clone(), Rc::clone(&account));
         account
+    }
+
+    /// The price of a model at a provider. Releases are named after the day they were made, and each is looked for once.
+    pub(super) fn price(&mut self, provider: &Provider, model: &str, snapshot: &Snapshot) -> Option<Arc<PriceRow>> {
+        let find = || snapshot.prices.find(&provider.name, provider.family.as_str(), model).cloned();
+        if self.revision != snapshot.number {
+            return find();
+        }
+        let offers = self.prices.get(model);
+        let known = offers.and_then(|offers| offers.iter().find(|(name, _)| *name == provider.name));
+        if let Some((_, price)) = known {
+            return price.clone();
+        }
+        if self.prices.len() >= REMEMBERED_MODELS {
+            self.prices.clear();
+        }
+        let price = find();
+        let offer = (Arc::clone(&provider.name), price.clone());
+        self.prices.entry(Box::from(model)).or_default().push(offer);
+        price
     }
 }
 

@@ -153,8 +153,9 @@ impl Attempt {
     /// Prices follow the model that answered; where its name is unknown, the one that was asked for.
     fn price_of(&self, reading: Option<&Reading>) -> Option<Arc<PriceRow>> {
         let answered = reading.and_then(|reading| reading.model.as_deref());
-        let price = answered.and_then(|model| self.call.price_of(model));
-        price.or(self.admission.price.as_ref()).cloned()
+        let (call, accounts) = (&self.call, &self.worker.accounts);
+        let price = answered.and_then(|model| accounts.borrow_mut().price(&call.provider, model, &call.snapshot));
+        price.or_else(|| self.admission.price.clone())
     }
 
     /// What was stated, and not less than was sent and heard.

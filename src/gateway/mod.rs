@@ -181,11 +181,13 @@ pub struct Gateway {
     pub replays: Option<Replays>,
 }
 
+type SharedPool = Rc<RefCell<Pool>>;
+
 /// One core's share of the gateway.
 pub(super) struct Worker {
     gateway: Arc<Gateway>,
     /// By the providers' names, of which there are few.
-    pools: RefCell<Vec<(Arc<str>, Rc<RefCell<Pool>>)>>,
+    pools: RefCell<Vec<(Arc<str>, SharedPool)>>,
     accounts: RefCell<Accounts>,
     /// Owns what outlives a request: drains of abandoned answers.
     tasks: TaskTracker,
@@ -196,7 +198,7 @@ impl Worker {
         Rc::new(Self { gateway, pools: RefCell::default(), accounts: RefCell::default(), tasks: TaskTracker::new() })
     }
 
-    fn pool(&self, provider: &Arc<str>) -> Rc<RefCell<Pool>> {
+    fn pool(&self, provider: &Arc<str>) -> SharedPool {
         let mut pools = self.pools.borrow_mut();
         if let Some((_, pool)) = pools.iter().find(|(name, _)| name == provider) {
             return Rc::clone(pool);

@@ -139,6 +139,10 @@ fn quote(text: &str, quoted: &mut String) {
     quoted.push('"');
 }
 
+fn number(text: &mut String, number: impl itoa::Integer) {
+    text.push_str(itoa::Buffer::new().format(number));
+}
+
 /// `plimsoll-budget`: budgets per tenant only, as percentages. Shared totals would tell one customer about another.
 fn budget_field(call: &Call, decision: &Decision, counting: &Counting) -> String {
     let mut field = String::new();
@@ -153,7 +157,12 @@ fn budget_field(call: &Call, decision: &Decision, counting: &Counting) -> String
         }
         quote(&budget.name, &mut field);
         let resets_in = standing.window.end.since(call.now).as_secs();
-        let _ = write!(field, ";state={};used={};t={resets_in}", state.state.as_str(), state.used_percent);
+        for part in [";state=", state.state.as_str(), ";used="] {
+            field.push_str(part);
+        }
+        number(&mut field, state.used_percent);
+        field.push_str(";t=");
+        number(&mut field, resets_in);
     }
     field
 }
@@ -224,11 +233,15 @@ pub(super) fn refused(marks: &mut Marks, call: &Call, decision: &str, would: &st
 /// `server-timing`: our share and the provider's.
 pub(super) fn timing(headers: &mut HeaderMap, ours: Duration, upstream: Option<Duration>) {
     let mut value = String::with_capacity(48);
-    let tenths = |duration: Duration| (duration.as_millis(), duration.subsec_micros() % 1_000 / 100);
-    let (whole, tenth) = tenths(ours);
-    let _ = write!(value, "plimsoll;dur={whole}.{tenth}");
-    if let Some((whole, tenth)) = upstream.map(tenths) {
-        let _ = write!(value, ", upstream;dur={whole}.{tenth}");
+    let mut entry = |name: &str, duration: Duration| {
+        value.push_str(name);
+        number(&mut value, duration.as_millis());
+        value.push('.');
+        number(&mut value, duration.subsec_micros() % 1_000 / 100);
+    };
+    entry("plimsoll;dur=", ours);
+    if let Some(upstream) = upstream {
+        entry(", upstream;dur=", upstream);
     }
     if let Ok(value) = HeaderValue::try_from(value) {
         headers.append(SERVER_TIMING, value);

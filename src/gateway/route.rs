@@ -57,16 +57,26 @@ pub(super) fn route<'a>(
 
 /// Whether a path has one reading only: no dot segments, empty segments, encoded separators or parameters.
 fn is_normal(path: &str) -> bool {
-    if !path.starts_with('/') || path.contains("//") || path.bytes().any(|byte| matches!(byte, b'\\' | b';')) {
-        return false;
+    let Some(segments) = path.as_bytes().strip_prefix(b"/") else { return false };
+    let mut from = 0;
+    for (at, byte) in segments.iter().enumerate() {
+        let fine = match byte {
+            b'\\' | b';' => false,
+            b'%' => is_plain_code(segments.get(at + 1..at + 3)),
+            b'/' => !matches!(&segments[std::mem::replace(&mut from, at + 1)..at], b"" | b"." | b".."),
+            _ => true,
+        };
+        if !fine {
+            return false;
+        }
     }
-    if path.split('/').any(|segment| segment == "." || segment == "..") {
-        return false;
-    }
-    path.match_indices('%').all(|(at, _)| {
-        let code = path.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        code.is_some_and(|byte| !matches!(byte, b'.' | b'/' | b'\\' | b';' | 0..=0x1f | 0x7f))
-    })
+    !matches!(&segments[from..], b"." | b"..")
+}
+
+/// Whether the two digits behind a percent sign stand for a byte that could not be read as structure.
+fn is_plain_code(hex: Option<&[u8]>) -> bool {
+    let code = hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+    code.is_some_and(|byte| !matches!(byte, b'.' | b'/' | b'\\' | b';' | 0..=0x1f | 0x7f))
 }
 
 #[cfg(test)]

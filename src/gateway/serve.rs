@@ -11,11 +11,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
+use crate::control::Snapshot;
 use crate::domain::attribution::{Attribution, INVALID};
 use crate::domain::tenant::UNATTRIBUTED;
 use crate::policy::plan::OnMissingTenant;
 use crate::wire::{Family, Framing, Operation, Peek, Target, operation};
 
+use super::account::{Account, Place};
 use super::admit::Admission;
 use super::call::Call;
 use super::forward::{Detached, Without, forward};
@@ -97,6 +99,14 @@ struct Inbound {
     id: Arc<str>,
 }
 
+/// A caller who has come in.
+struct Guest {
+    caller: Caller,
+    snapshot: Arc<Snapshot>,
+    account: Rc<Account>,
+    place: Place,
+}
+
 impl Inbound {
     fn line(&self, trusted: bool) -> RequestLine<'_> {
         RequestLine { query: self.head.uri.query(), attributes: self.addressed.attributes.as_deref(), trusted }
@@ -104,11 +114,11 @@ impl Inbound {
 }
 
 impl Worker {
-    /// The whole path: identify, take in, admit, rewrite, forward, tap.
-    async fn call(self: &Rc<Self>, inbound: Inbound) -> Result<Response<Answer>, Refused> {
+    /// Checks who calls, and takes one of the tenant's places.
+    fn enter(&self, inbound: &Inbound) -> Result<Guest, Refused> {
         let options = &self.gateway.options;
         let line = inbound.line(self.trusts(inbound.peer));
-        let mut caller =
+        let caller =
             identify(&options.keys, &options.attribution, &inbound.head.headers, &line).map_err(Refused::stranger)?;
         let snapshot = self.gateway.control.load();
         if [UNATTRIBUTED, INVALID].contains(&caller.tenant.as_str())
@@ -118,6 +128,13 @@ impl Worker {
         }
         let account = self.accounts.borrow_mut().account(&caller.tenant, &snapshot, &self.gateway.presences);
         let place = account.enter(options.limits.streams_per_tenant).ok_or_else(Refused::too_many_streams)?;
+        Ok(Guest { caller, snapshot, account, place })
+    }
+
+    /// The whole path: identify, take in, admit, rewrite, forward, tap.
+    async fn call(self: &Rc<Self>, inbound: Inbound) -> Result<Response<Answer>, Refused> {
+        let options = &self.gateway.options;
+        let Guest { mut caller, snapshot, account, place } = self.enter(&inbound)?;
         let Inbound { head, body, addressed, arrived, id, .. } = inbound;
         let body = intake::read(body, &head.headers, options.limits.body).await.map_err(|bad| Refused::body(&bad))?;
         let now = self.gateway.clock.now();
@@ -133,12 +150,10 @@ impl Worker {
         let operation = operation(addressed.provider.family, &target);
         let peek = peek(operation, &target, &head.headers, &body)?;
         let model: Option<Arc<str>> = peek.model.as_deref().map(Arc::from);
-        let price = model.as_deref().and_then(|model| {
-            snapshot.prices.find(&addressed.provider.name, addressed.provider.family.as_str(), model).cloned()
-        });
+        let priced = |model: &Arc<str>| self.accounts.borrow_mut().price(&addressed.provider, model, &snapshot);
         let call = Call {
             id,
-            price,
+            price: model.as_ref().and_then(priced),
             snapshot,
             account,
             key_name,
