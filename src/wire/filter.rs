@@ -3,9 +3,11 @@
 //! Events are passed on whole and byte for byte; chunks in which nothing is cut go through uncopied. Only a chunk with empty
 //! `choices` *and* a usage object is taken out: Azure's first chunk has empty choices too, and stays.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use smallvec::SmallVec;
 
 use super::json_tap::{JsonTap, Keep, Pattern, Sink, Slot};
@@ -175,8 +177,20 @@ impl Events for OneEvent {
     fn end(&mut self) {}
 }
 
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
+
+/// Whether a usage object may be in the event: some `"usage"` is not plainly null. One search settles nearly every event,
+/// since a stream that was asked for usage says `"usage":null` until its end.
+fn may_have_usage(event: &[u8]) -> bool {
+    USAGE.find_iter(event).any(|at| {
+        let after = event.get(at + USAGE.needle().len()..).unwrap_or_default().trim_ascii_start();
+        let value = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        !matches!(value, Some([b'n', b'u', b'l', b'l', b',' | b'}', ..]))
+    })
+}
+
 fn is_usage_only(event: &[u8]) -> bool {
-    if memmem::find(event, b"\"usage\"").is_none() || memmem::find(event, b"\"choices\"").is_none() {
+    if !may_have_usage(event) {
         return false;
     }
     let mut reader = OneEvent { json: JsonTap::new(&PATTERNS), chunk: Chunk::default() };
