@@ -10,14 +10,13 @@ use memchr::memchr2;
 use memchr::memmem::Finder;
 use smallvec::SmallVec;
 
-use super::json_tap::{JsonTap, Keep, Pattern, Sink, Slot};
+use super::json_tap::{JsonTap, Sink, Slot, Want};
 use super::sse::{Events, Sse};
 
 /// The longest event that is held back; a longer one is passed on as it comes.
 const MOST_HELD: usize = 256 * 1024;
 
-static PATTERNS: [Pattern; 2] =
-    [Pattern(&["choices"], Keep::Slot(Slot::Choices)), Pattern(&["usage"], Keep::Slot(Slot::Usage))];
+static WANTS: Want = Want::Members(&[("choices", Want::Slot(Slot::Choices)), ("usage", Want::Slot(Slot::Usage))]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -193,7 +192,7 @@ fn is_usage_only(event: &[u8]) -> bool {
     if !may_have_usage(event) {
         return false;
     }
-    let mut reader = OneEvent { json: JsonTap::new(&PATTERNS), chunk: Chunk::default() };
+    let mut reader = OneEvent { json: JsonTap::new(&WANTS), chunk: Chunk::default() };
     let mut sse = Sse::new();
     sse.read(event, &mut reader);
     reader.chunk.no_choices && reader.chunk.usage
