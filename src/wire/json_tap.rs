@@ -3,7 +3,7 @@
 //! The scanner holds no document. It keeps at most one value that a piece has cut in two, up to [`MOST_HELD`], and never
 //! fails: what is not JSON yields nothing. Keys are compared as they are written; providers do not escape them.
 
-use memchr::memchr;
+use super::octets;
 
 /// The longest value that is captured. A longer one is given up, and said to be.
 pub(crate) const MOST_HELD: usize = 64 * 1024;
@@ -138,33 +138,30 @@ impl JsonTap {
         self.capture = None;
     }
 
-    /// Reads the next piece.
+    /// Reads the next piece: ends what the last one has cut, then goes on.
     pub(crate) fn read(&mut self, piece: &[u8], sink: &mut impl Sink) {
         self.from = 0;
-        let mut at = 0;
-        while at < piece.len() {
-            at = match self.state {
-                State::Structure if self.depth > self.tracked => self.skip(piece, at, sink),
-                State::Structure => self.structure(piece, at, sink),
-                State::Key => self.key(piece, at),
-                State::String => self.string(piece, at, sink),
-                State::Scalar => self.scalar(piece, at, sink),
-            };
+        let mut at = match self.state {
+            State::Structure => 0,
+            State::Key => self.key(piece, 0),
+            State::String => self.string(piece, 0, sink),
+            State::Scalar => self.scalar(piece, 0, sink),
+        };
+        if self.depth > self.tracked {
+            at = self.skip(piece, at, sink);
         }
+        self.structure(piece, at, sink);
         if self.capture.is_some() {
             self.hold(piece.get(self.from..).unwrap_or_default());
         }
     }
 
-    /// Inside a container that leads nowhere: only its end matters.
+    /// In a container that leads nowhere only its end matters.
     fn skip(&mut self, piece: &[u8], mut at: usize, sink: &mut impl Sink) -> usize {
         while let Some(byte) = piece.get(at) {
             at += 1;
             match byte {
-                b'"' => {
-                    self.state = State::String;
-                    return at;
-                }
+                b'"' => at = self.string(piece, at, sink),
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => {
                     self.depth -= 1;
@@ -180,44 +177,36 @@ impl JsonTap {
         at
     }
 
-    /// In a container that is looked into, or outside of any.
-    fn structure(&mut self, piece: &[u8], mut at: usize, sink: &mut impl Sink) -> usize {
+    /// In a container that is looked into, or outside of any. What the piece cuts goes to the piece's end, and so do we.
+    fn structure(&mut self, piece: &[u8], mut at: usize, sink: &mut impl Sink) {
         while let Some(byte) = piece.get(at) {
+            at += 1;
             match byte {
+                b'"' if self.expects_key => {
+                    self.key_length = 0;
+                    at = self.key(piece, at);
+                }
                 b'"' => {
-                    self.quote(at);
-                    return at + 1;
+                    self.value_begins(at - 1);
+                    at = self.string(piece, at, sink);
                 }
                 b':' => self.expects_key = false,
                 b',' if self.depth > 0 => self.comma(),
                 b'[' if self.depth == 0 && self.elements => {}
                 b']' if self.depth == 0 && self.elements => self.closed = true,
                 b'{' | b'[' => {
-                    self.open(at, *byte == b'[');
+                    self.open(at - 1, *byte == b'[');
                     if self.depth > self.tracked {
-                        return at + 1;
+                        at = self.skip(piece, at, sink);
                     }
                 }
                 b'}' | b']' => self.close(sink),
-                b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
-                    self.value_begins(at);
-                    self.state = State::Scalar;
-                    return at;
+                byte if goes_on(*byte) && *byte != b'+' && *byte != b'.' => {
+                    self.value_begins(at - 1);
+                    at = self.scalar(piece, at, sink);
                 }
                 _ => {}
             }
-            at += 1;
-        }
-        at
-    }
-
-    fn quote(&mut self, at: usize) {
-        if self.expects_key {
-            self.state = State::Key;
-            self.key_length = 0;
-        } else {
-            self.value_begins(at);
-            self.state = State::String;
         }
     }
 
@@ -233,16 +222,17 @@ impl JsonTap {
         let end = self.string_end(piece, at);
         let bytes = piece.get(at..end.unwrap_or(piece.len())).unwrap_or_default();
         let Some(end) = end else {
+            self.state = State::Key;
             self.hold_key(bytes);
             return piece.len();
         };
+        self.state = State::Structure;
         if self.key_length == 0 {
             self.next = self.member(bytes);
         } else {
             self.hold_key(bytes);
             self.next = self.key.get(..self.key_length).and_then(|key| self.member(key));
         }
-        self.state = State::Structure;
         end + 1
     }
 
@@ -257,7 +247,9 @@ impl JsonTap {
     /// What is wanted of the member of this name.
     fn member(&self, key: &[u8]) -> Option<&'static Want> {
         let Some(Want::Members(members)) = self.frame() else { return None };
-        members.iter().find(|(name, _)| name.as_bytes() == key).map(|(_, want)| want)
+        let is_it =
+            |name: &str| name.len() == key.len() && name.as_bytes().first() == key.first() && name.as_bytes() == key;
+        members.iter().find(|(name, _)| is_it(name)).map(|(_, want)| want)
     }
 
     fn string(&mut self, piece: &[u8], at: usize, sink: &mut impl Sink) -> usize {
@@ -265,7 +257,10 @@ impl JsonTap {
         if self.counts_text {
             sink.text(end.unwrap_or(piece.len()) - at);
         }
-        let Some(end) = end else { return piece.len() };
+        let Some(end) = end else {
+            self.state = State::String;
+            return piece.len();
+        };
         self.state = State::Structure;
         if self.depth == self.tracked {
             self.value_ends(piece, end + 1, sink);
@@ -278,24 +273,21 @@ impl JsonTap {
         let mut from = at + usize::from(std::mem::take(&mut self.escaped));
         loop {
             let rest = piece.get(from..).unwrap_or_default();
-            let found = memchr(b'"', rest);
-            let plain = rest.get(..found.unwrap_or(rest.len())).unwrap_or_default();
-            let escaped = ends_in_escape(plain);
-            match found {
-                Some(found) if !escaped => return Some(from + found),
-                Some(found) => from += found + 1,
-                None => {
-                    self.escaped = escaped;
-                    return None;
-                }
+            let Some(found) = octets::quote(rest) else {
+                self.escaped = ends_in_escape(rest);
+                return None;
+            };
+            if !rest.get(..found).is_some_and(ends_in_escape) {
+                return Some(from + found);
             }
+            from += found + 1;
         }
     }
 
     fn scalar(&mut self, piece: &[u8], at: usize, sink: &mut impl Sink) -> usize {
         let rest = piece.get(at..).unwrap_or_default();
-        let goes_on = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
-        let length = rest.iter().take_while(|byte| goes_on(byte)).count();
+        let length = rest.iter().take_while(|byte| goes_on(**byte)).count();
+        self.state = State::Scalar;
         if length < rest.len() {
             self.state = State::Structure;
             self.value_ends(piece, at + length, sink);
@@ -377,7 +369,22 @@ impl JsonTap {
     }
 }
 
+/// The bytes of a number or a word.
+static IN_SCALAR: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+        byte += 1;
+    }
+    table
+};
+
+fn goes_on(byte: u8) -> bool {
+    IN_SCALAR.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
 /// Whether what follows is escaped: an odd number of backslashes stands before it.
 fn ends_in_escape(text: &[u8]) -> bool {
-    text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+    text.last() == Some(&b'\\') && text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
