@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::fields::Names;
-use super::json_tap::{Keep, Pattern, Slot};
+use super::json_tap::{Slot, Want};
 use super::openai_chat::read_caps;
 use super::scan::Kind;
 use super::splice::{self, Writes};
@@ -47,25 +47,29 @@ static PLAN: Plan = Plan {
 static THINKING: Names = Names { names: &["type", "budget_tokens"], snake: false };
 
 static READING: Reading = Reading {
-    patterns: &[
-        Pattern(&["type"], Keep::Slot(Slot::Kind)),
-        Pattern(&["usage"], Keep::Slot(Slot::Usage)),
-        Pattern(&["model"], Keep::Slot(Slot::Model)),
-        Pattern(&["stop_reason"], Keep::Slot(Slot::Finish)),
-        Pattern(&["error"], Keep::Slot(Slot::Error)),
-        Pattern(&["message", "usage"], Keep::Slot(Slot::SideUsage)),
-        Pattern(&["message", "model"], Keep::Slot(Slot::Model)),
-        Pattern(&["delta", "stop_reason"], Keep::Slot(Slot::Finish)),
-        Pattern(&["delta", "text"], Keep::Text),
-        Pattern(&["delta", "thinking"], Keep::Text),
-        Pattern(&["delta", "partial_json"], Keep::Text),
-        Pattern(&["content"], Keep::Text),
-    ],
+    wants: Want::Members(&[
+        ("type", Want::Slot(Slot::Kind)),
+        ("usage", Want::Slot(Slot::Usage)),
+        ("model", Want::Slot(Slot::Model)),
+        ("stop_reason", Want::Slot(Slot::Finish)),
+        ("error", Want::Slot(Slot::Error)),
+        ("message", Want::Members(&[("usage", Want::Slot(Slot::SideUsage)), ("model", Want::Slot(Slot::Model))])),
+        (
+            "delta",
+            Want::Members(&[
+                ("stop_reason", Want::Slot(Slot::Finish)),
+                ("text", Want::Text),
+                ("thinking", Want::Text),
+                ("partial_json", Want::Text),
+            ]),
+        ),
+        ("content", Want::Text),
+    ]),
     usage: normalise,
 };
 
 static SILENT: Reading =
-    Reading { patterns: &[Pattern(&["error"], Keep::Slot(Slot::Error))], usage: |_| Ok(Usage::default()) };
+    Reading { wants: Want::Members(&[("error", Want::Slot(Slot::Error))]), usage: |_| Ok(Usage::default()) };
 
 impl Dialect for AnthropicMessages {
     fn name(&self) -> &'static str {

@@ -3,19 +3,20 @@
 //! Events are passed on whole and byte for byte; chunks in which nothing is cut go through uncopied. Only a chunk with empty
 //! `choices` *and* a usage object is taken out: Azure's first chunk has empty choices too, and stays.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use smallvec::SmallVec;
 
-use super::json_tap::{JsonTap, Keep, Pattern, Sink, Slot};
+use super::json_tap::{JsonTap, Sink, Slot, Want};
 use super::sse::{Events, Sse};
 
 /// The longest event that is held back; a longer one is passed on as it comes.
 const MOST_HELD: usize = 256 * 1024;
 
-static PATTERNS: [Pattern; 2] =
-    [Pattern(&["choices"], Keep::Slot(Slot::Choices)), Pattern(&["usage"], Keep::Slot(Slot::Usage))];
+static WANTS: Want = Want::Members(&[("choices", Want::Slot(Slot::Choices)), ("usage", Want::Slot(Slot::Usage))]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -175,11 +176,23 @@ impl Events for OneEvent {
     fn end(&mut self) {}
 }
 
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
+
+/// Whether a usage object may be in the event: some `"usage"` is not plainly null. One search settles nearly every event,
+/// since a stream that was asked for usage says `"usage":null` until its end.
+fn may_have_usage(event: &[u8]) -> bool {
+    USAGE.find_iter(event).any(|at| {
+        let after = event.get(at + USAGE.needle().len()..).unwrap_or_default().trim_ascii_start();
+        let value = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        !matches!(value, Some([b'n', b'u', b'l', b'l', b',' | b'}', ..]))
+    })
+}
+
 fn is_usage_only(event: &[u8]) -> bool {
-    if memmem::find(event, b"\"usage\"").is_none() || memmem::find(event, b"\"choices\"").is_none() {
+    if !may_have_usage(event) {
         return false;
     }
-    let mut reader = OneEvent { json: JsonTap::new(&PATTERNS), chunk: Chunk::default() };
+    let mut reader = OneEvent { json: JsonTap::new(&WANTS), chunk: Chunk::default() };
     let mut sse = Sse::new();
     sse.read(event, &mut reader);
     reader.chunk.no_choices && reader.chunk.usage

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::fields::{Fields, Names, wrong};
-use super::json_tap::{Keep, Pattern, Slot};
+use super::json_tap::{Slot, Want};
 use super::openai_chat::read_caps;
 use super::operation::gemini_call;
 use super::scan::Kind;
@@ -43,14 +43,19 @@ static GENERATION: Names = Names {
 static THINKING: Names = Names { names: &["thinkingBudget", "thinkingLevel"], snake: true };
 
 static READING: Reading = Reading {
-    patterns: &[
-        Pattern(&["usageMetadata"], Keep::Slot(Slot::Usage)),
-        Pattern(&["modelVersion"], Keep::Slot(Slot::Model)),
-        Pattern(&["error"], Keep::Slot(Slot::Error)),
-        Pattern(&["candidates", "[]", "finishReason"], Keep::Slot(Slot::Finish)),
-        Pattern(&["promptFeedback", "blockReason"], Keep::Slot(Slot::Finish)),
-        Pattern(&["candidates", "[]", "content", "parts"], Keep::Text),
-    ],
+    wants: Want::Members(&[
+        ("usageMetadata", Want::Slot(Slot::Usage)),
+        ("modelVersion", Want::Slot(Slot::Model)),
+        ("error", Want::Slot(Slot::Error)),
+        (
+            "candidates",
+            Want::Elements(&Want::Members(&[
+                ("finishReason", Want::Slot(Slot::Finish)),
+                ("content", Want::Members(&[("parts", Want::Text)])),
+            ])),
+        ),
+        ("promptFeedback", Want::Members(&[("blockReason", Want::Slot(Slot::Finish))])),
+    ]),
     usage: normalise,
 };
 

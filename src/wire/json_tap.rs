@@ -3,12 +3,12 @@
 //! The scanner holds no document. It keeps at most one value that a piece has cut in two, up to [`MOST_HELD`], and never
 //! fails: what is not JSON yields nothing. Keys are compared as they are written; providers do not escape them.
 
-use memchr::memchr2;
+use super::octets;
 
 /// The longest value that is captured. A longer one is given up, and said to be.
 pub(crate) const MOST_HELD: usize = 64 * 1024;
 
-/// The longest pattern.
+/// The deepest container that is looked into.
 const DEEPEST: usize = 6;
 
 /// Where a captured value belongs.
@@ -32,18 +32,18 @@ pub(crate) enum Slot {
     Choices,
 }
 
-/// What to do with a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// Capture it.
-    Slot(Slot),
-    /// Count the bytes of its strings as output.
-    Text,
-}
-
-/// The place of a value: keys from the outside in, `[]` for the elements of an array.
+/// What is wanted of a value.
 #[derive(Debug)]
-pub(crate) struct Pattern(pub(crate) &'static [&'static str], pub(crate) Keep);
+pub(crate) enum Want {
+    /// To capture it.
+    Slot(Slot),
+    /// To count the bytes of its strings as output.
+    Text,
+    /// To look into it, an object: these members are wanted.
+    Members(&'static [(&'static str, Self)]),
+    /// To look into it, an array: this is wanted of every element.
+    Elements(&'static Self),
+}
 
 /// Hears what the scanner finds.
 pub(crate) trait Sink {
@@ -68,18 +68,21 @@ enum State {
 /// The scanner between two pieces.
 #[derive(Debug)]
 pub(crate) struct JsonTap {
-    patterns: &'static [Pattern],
+    /// What is wanted of a document.
+    root: &'static Want,
     state: State,
+    /// The piece ended behind a backslash.
     escaped: bool,
     /// Open containers.
     depth: usize,
-    /// How many of them, from the outside, lie on the way to a pattern.
+    /// How many of them, from the outside, are looked into.
     tracked: usize,
-    /// Per tracked container: the patterns that lead through it, and whether it is an array.
-    frames: [(u32, bool); DEEPEST + 1],
-    /// The patterns that the next value may match.
-    next: u32,
+    /// What is wanted of each of those.
+    frames: [&'static Want; DEEPEST],
+    /// What is wanted of the next value.
+    next: Option<&'static Want>,
     expects_key: bool,
+    /// The beginning of a key that a piece has cut in two.
     key: [u8; 32],
     key_length: usize,
     counts_text: bool,
@@ -95,16 +98,16 @@ pub(crate) struct JsonTap {
 }
 
 impl JsonTap {
-    /// A scanner for `patterns`, at most 32 of them.
-    pub(crate) fn new(patterns: &'static [Pattern]) -> Self {
+    /// A scanner for what is wanted of a document.
+    pub(crate) fn new(root: &'static Want) -> Self {
         Self {
-            patterns,
+            root,
             state: State::Structure,
             escaped: false,
             depth: 0,
             tracked: 0,
-            frames: [(0, false); DEEPEST + 1],
-            next: u32::MAX,
+            frames: [root; DEEPEST],
+            next: Some(root),
             expects_key: false,
             key: [0; 32],
             key_length: 0,
@@ -125,138 +128,166 @@ impl JsonTap {
 
     /// Forgets an unfinished document.
     pub(crate) fn reset(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        *self = Self { held, elements: self.elements, closed: self.closed, ..Self::new(self.patterns) };
-        self.held.clear();
+        self.state = State::Structure;
+        self.escaped = false;
+        self.depth = 0;
+        self.tracked = 0;
+        self.next = Some(self.root);
+        self.expects_key = false;
+        self.counts_text = false;
+        self.capture = None;
     }
 
-    /// Reads the next piece.
+    /// Reads the next piece: ends what the last one has cut, then goes on.
     pub(crate) fn read(&mut self, piece: &[u8], sink: &mut impl Sink) {
         self.from = 0;
-        let mut at = 0;
-        while at < piece.len() {
-            at = match self.state {
-                State::Structure if self.depth > self.tracked => self.skip(piece, at, sink),
-                State::Structure => self.structure(piece, at, sink),
-                State::Key | State::String => self.string(piece, at, sink),
-                State::Scalar => self.scalar(piece, at, sink),
-            };
+        let mut at = match self.state {
+            State::Structure => 0,
+            State::Key => self.key(piece, 0),
+            State::String => self.string(piece, 0, sink),
+            State::Scalar => self.scalar(piece, 0, sink),
+        };
+        if self.depth > self.tracked {
+            at = self.skip(piece, at, sink);
         }
+        self.structure(piece, at, sink);
         if self.capture.is_some() {
             self.hold(piece.get(self.from..).unwrap_or_default());
         }
     }
 
-    /// Inside a container that leads nowhere: only its end matters.
-    fn skip(&mut self, piece: &[u8], at: usize, sink: &mut impl Sink) -> usize {
-        let rest = piece.get(at..).unwrap_or_default();
-        for (offset, byte) in rest.iter().enumerate() {
+    /// In a container that leads nowhere only its end matters.
+    fn skip(&mut self, piece: &[u8], mut at: usize, sink: &mut impl Sink) -> usize {
+        while let Some(byte) = piece.get(at) {
+            at += 1;
             match byte {
-                b'"' => {
-                    self.state = State::String;
-                    return at + offset + 1;
-                }
+                b'"' => at = self.string(piece, at, sink),
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => {
                     self.depth -= 1;
                     if self.depth == self.tracked {
-                        self.value_ends(piece, at + offset + 1, sink);
-                        return at + offset + 1;
+                        self.value_ends(piece, at, sink);
+                        self.document_ends(sink);
+                        return at;
                     }
                 }
                 _ => {}
             }
         }
-        piece.len()
+        at
     }
 
-    /// In a container on the way to a pattern, or outside of any.
-    fn structure(&mut self, piece: &[u8], at: usize, sink: &mut impl Sink) -> usize {
-        match piece.get(at) {
-            Some(b'"') if self.expects_key => {
-                self.state = State::Key;
-                self.key_length = 0;
+    /// In a container that is looked into, or outside of any. What the piece cuts goes to the piece's end, and so do we.
+    fn structure(&mut self, piece: &[u8], mut at: usize, sink: &mut impl Sink) {
+        while let Some(byte) = piece.get(at) {
+            at += 1;
+            match byte {
+                b'"' if self.expects_key => {
+                    self.key_length = 0;
+                    at = self.key(piece, at);
+                }
+                b'"' => {
+                    self.value_begins(at - 1);
+                    at = self.string(piece, at, sink);
+                }
+                b':' => self.expects_key = false,
+                b',' if self.depth > 0 => self.comma(),
+                b'[' if self.depth == 0 && self.elements => {}
+                b']' if self.depth == 0 && self.elements => self.closed = true,
+                b'{' | b'[' => {
+                    self.open(at - 1, *byte == b'[');
+                    if self.depth > self.tracked {
+                        at = self.skip(piece, at, sink);
+                    }
+                }
+                b'}' | b']' => self.close(sink),
+                byte if goes_on(*byte) && *byte != b'+' && *byte != b'.' => {
+                    self.value_begins(at - 1);
+                    at = self.scalar(piece, at, sink);
+                }
+                _ => {}
             }
-            Some(b'"') => {
-                self.value_begins(at);
-                self.counts_text |= self.kept() == Some(Keep::Text);
-                self.state = State::String;
-            }
-            Some(b'[') if self.depth == 0 && self.elements => {}
-            Some(b']') if self.depth == 0 && self.elements => self.closed = true,
-            Some(bracket @ (b'{' | b'[')) => self.open(at, *bracket == b'['),
-            Some(b'}' | b']') => self.close(sink),
-            Some(b',') if self.depth > 0 => {
-                let (mask, is_array) = self.frame();
-                self.expects_key = !is_array;
-                self.next = if is_array { self.leading(mask, b"[]") } else { 0 };
-            }
-            Some(b':') => self.expects_key = false,
-            Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'-' => {
-                self.value_begins(at);
-                self.state = State::Scalar;
-            }
-            _ => {}
         }
-        at + 1
+    }
+
+    fn comma(&mut self) {
+        self.next = match self.frame() {
+            Some(Want::Elements(element)) => Some(element),
+            _ => None,
+        };
+        self.expects_key = self.next.is_none();
+    }
+
+    fn key(&mut self, piece: &[u8], at: usize) -> usize {
+        let end = self.string_end(piece, at);
+        let bytes = piece.get(at..end.unwrap_or(piece.len())).unwrap_or_default();
+        let Some(end) = end else {
+            self.state = State::Key;
+            self.hold_key(bytes);
+            return piece.len();
+        };
+        self.state = State::Structure;
+        if self.key_length == 0 {
+            self.next = self.member(bytes);
+        } else {
+            self.hold_key(bytes);
+            self.next = self.key.get(..self.key_length).and_then(|key| self.member(key));
+        }
+        end + 1
+    }
+
+    fn hold_key(&mut self, bytes: &[u8]) {
+        let length = self.key_length.saturating_add(bytes.len());
+        if let Some(free) = self.key.get_mut(self.key_length..length) {
+            free.copy_from_slice(bytes);
+        }
+        self.key_length = length;
+    }
+
+    /// What is wanted of the member of this name.
+    fn member(&self, key: &[u8]) -> Option<&'static Want> {
+        let Some(Want::Members(members)) = self.frame() else { return None };
+        let is_it =
+            |name: &str| name.len() == key.len() && name.as_bytes().first() == key.first() && name.as_bytes() == key;
+        members.iter().find(|(name, _)| is_it(name)).map(|(_, want)| want)
     }
 
     fn string(&mut self, piece: &[u8], at: usize, sink: &mut impl Sink) -> usize {
-        let mut from = at;
-        if self.escaped {
-            self.escaped = false;
-            from += 1;
+        let end = self.string_end(piece, at);
+        if self.counts_text {
+            sink.text(end.unwrap_or(piece.len()) - at);
         }
+        let Some(end) = end else {
+            self.state = State::String;
+            return piece.len();
+        };
+        self.state = State::Structure;
+        if self.depth == self.tracked {
+            self.value_ends(piece, end + 1, sink);
+        }
+        end + 1
+    }
+
+    /// The place of the quote that ends the string; `None` when it goes on in the next piece.
+    fn string_end(&mut self, piece: &[u8], at: usize) -> Option<usize> {
+        let mut from = at + usize::from(std::mem::take(&mut self.escaped));
         loop {
             let rest = piece.get(from..).unwrap_or_default();
-            let found = memchr2(b'"', b'\\', rest);
-            let end = found.map_or(piece.len(), |found| from + found);
-            if found.is_some() && piece.get(end) == Some(&b'\\') {
-                self.escaped = end + 1 == piece.len();
-                from = end + 2;
-                if from < piece.len() {
-                    continue;
-                }
-                self.string_piece(piece.get(at..).unwrap_or_default(), sink);
-                return piece.len();
+            let Some(found) = octets::quote(rest) else {
+                self.escaped = ends_in_escape(rest);
+                return None;
+            };
+            if !rest.get(..found).is_some_and(ends_in_escape) {
+                return Some(from + found);
             }
-            self.string_piece(piece.get(at..end).unwrap_or_default(), sink);
-            if found.is_some() {
-                self.string_ends(piece, end + 1, sink);
-            }
-            return end + 1;
-        }
-    }
-
-    fn string_piece(&mut self, bytes: &[u8], sink: &mut impl Sink) {
-        if self.state == State::Key {
-            for byte in bytes {
-                if let Some(slot) = self.key.get_mut(self.key_length) {
-                    *slot = *byte;
-                }
-                self.key_length = self.key_length.saturating_add(1);
-            }
-        } else if self.counts_text {
-            sink.text(bytes.len());
-        }
-    }
-
-    fn string_ends(&mut self, piece: &[u8], end: usize, sink: &mut impl Sink) {
-        let was_key = self.state == State::Key;
-        self.state = State::Structure;
-        if was_key {
-            let (mask, _) = self.frame();
-            let key = self.key;
-            self.next = key.get(..self.key_length).map_or(0, |key| self.leading(mask, key));
-        } else if self.depth == self.tracked {
-            self.value_ends(piece, end, sink);
+            from += found + 1;
         }
     }
 
     fn scalar(&mut self, piece: &[u8], at: usize, sink: &mut impl Sink) -> usize {
         let rest = piece.get(at..).unwrap_or_default();
-        let goes_on = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
-        let length = rest.iter().take_while(|byte| goes_on(byte)).count();
+        let length = rest.iter().take_while(|byte| goes_on(**byte)).count();
+        self.state = State::Scalar;
         if length < rest.len() {
             self.state = State::Structure;
             self.value_ends(piece, at + length, sink);
@@ -266,41 +297,47 @@ impl JsonTap {
 
     fn open(&mut self, at: usize, is_array: bool) {
         self.value_begins(at);
-        let path = self.tracked;
-        let through = self.selected(self.next, |segments| segments.len() > path);
         self.depth += 1;
-        if self.capture.is_none() && through != 0 && self.tracked < DEEPEST {
+        let inner = match self.next {
+            Some(Want::Members(_)) if !is_array => None,
+            Some(Want::Elements(element)) if is_array => Some(*element),
+            _ => return,
+        };
+        if let (Some(want), Some(frame)) = (self.next, self.frames.get_mut(self.tracked)) {
+            *frame = want;
             self.tracked += 1;
-            if let Some(frame) = self.frames.get_mut(self.tracked) {
-                *frame = (through, is_array);
-            }
             self.expects_key = !is_array;
-            self.next = if is_array { self.leading(through, b"[]") } else { 0 };
-        } else {
-            self.counts_text |= self.kept() == Some(Keep::Text);
+            self.next = inner;
         }
     }
 
     fn close(&mut self, sink: &mut impl Sink) {
-        if self.depth == 0 {
-            return;
+        if self.depth > 0 {
+            self.depth -= 1;
+            self.tracked = self.tracked.saturating_sub(1);
+            self.expects_key = false;
+            self.next = None;
+            self.document_ends(sink);
         }
-        self.depth -= 1;
-        self.tracked = self.tracked.saturating_sub(1);
-        self.expects_key = false;
-        self.next = 0;
+    }
+
+    fn document_ends(&mut self, sink: &mut impl Sink) {
         if self.depth == 0 {
-            self.next = u32::MAX;
+            self.next = Some(self.root);
             sink.document();
         }
     }
 
     fn value_begins(&mut self, at: usize) {
-        if let Some(Keep::Slot(slot)) = self.kept() {
-            self.capture = Some(slot);
-            self.held.clear();
-            self.overflown = false;
-            self.from = at;
+        match self.next {
+            Some(Want::Text) => self.counts_text = true,
+            Some(Want::Slot(slot)) => {
+                self.capture = Some(*slot);
+                self.held.clear();
+                self.overflown = false;
+                self.from = at;
+            }
+            _ => {}
         }
     }
 
@@ -327,33 +364,27 @@ impl JsonTap {
         }
     }
 
-    fn frame(&self) -> (u32, bool) {
-        self.frames.get(self.tracked).copied().unwrap_or_default()
+    fn frame(&self) -> Option<&'static Want> {
+        self.frames.get(self.tracked.checked_sub(1)?).copied()
     }
+}
 
-    /// What the value that now begins is kept for: a pattern that ends here.
-    fn kept(&self) -> Option<Keep> {
-        if self.next == 0 || self.depth == 0 {
-            return None;
-        }
-        let ends = self.selected(self.next, |segments| segments.len() == self.tracked);
-        self.patterns.get(usize::try_from(ends.trailing_zeros()).ok()?).map(|pattern| pattern.1)
+/// The bytes of a number or a word.
+static IN_SCALAR: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+        byte += 1;
     }
+    table
+};
 
-    /// Of the patterns in `mask`, those whose next segment is `key`.
-    fn leading(&self, mask: u32, key: &[u8]) -> u32 {
-        let Some(place) = self.tracked.checked_sub(1) else { return 0 };
-        self.selected(mask, |segments| segments.get(place).is_some_and(|segment| segment.as_bytes() == key))
-    }
+fn goes_on(byte: u8) -> bool {
+    IN_SCALAR.get(usize::from(byte)).copied().unwrap_or(false)
+}
 
-    fn selected(&self, mask: u32, wanted: impl Fn(&[&'static str]) -> bool) -> u32 {
-        let mut chosen = 0;
-        for (index, pattern) in self.patterns.iter().enumerate().take(32) {
-            let bit = 1 << index;
-            if mask & bit != 0 && wanted(pattern.0) {
-                chosen |= bit;
-            }
-        }
-        chosen
-    }
+/// Whether what follows is escaped: an odd number of backslashes stands before it.
+fn ends_in_escape(text: &[u8]) -> bool {
+    text.last() == Some(&b'\\') && text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }

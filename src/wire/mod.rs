@@ -11,6 +11,7 @@ mod fields;
 pub mod filter;
 pub mod gemini;
 mod json_tap;
+mod octets;
 pub mod openai_chat;
 pub mod openai_completions;
 pub mod openai_embeddings;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::fields::{Fields, Names};
-use super::json_tap::{Keep, Pattern, Slot};
+use super::json_tap::{Slot, Want};
 use super::openai_usage;
 use super::scan::Kind;
 use super::splice::{self, Writes};
@@ -47,22 +47,32 @@ static PLAN: Plan = Plan {
 static STREAM_OPTIONS: Names = Names { names: &["include_usage"], snake: false };
 
 static READING: Reading = Reading {
-    patterns: &[
-        Pattern(&["usage"], Keep::Slot(Slot::Usage)),
-        Pattern(&["x_groq", "usage"], Keep::Slot(Slot::SideUsage)),
-        Pattern(&["model"], Keep::Slot(Slot::Model)),
-        Pattern(&["service_tier"], Keep::Slot(Slot::Tier)),
-        Pattern(&["error"], Keep::Slot(Slot::Error)),
-        Pattern(&["choices", "[]", "finish_reason"], Keep::Slot(Slot::Finish)),
-        Pattern(&["choices", "[]", "text"], Keep::Text),
-        Pattern(&["choices", "[]", "delta", "content"], Keep::Text),
-        Pattern(&["choices", "[]", "delta", "refusal"], Keep::Text),
-        Pattern(&["choices", "[]", "delta", "reasoning"], Keep::Text),
-        Pattern(&["choices", "[]", "delta", "reasoning_content"], Keep::Text),
-        Pattern(&["choices", "[]", "delta", "function_call"], Keep::Text),
-        Pattern(&["choices", "[]", "delta", "tool_calls"], Keep::Text),
-        Pattern(&["choices", "[]", "message"], Keep::Text),
-    ],
+    wants: Want::Members(&[
+        ("usage", Want::Slot(Slot::Usage)),
+        ("x_groq", Want::Members(&[("usage", Want::Slot(Slot::SideUsage))])),
+        ("model", Want::Slot(Slot::Model)),
+        ("service_tier", Want::Slot(Slot::Tier)),
+        ("error", Want::Slot(Slot::Error)),
+        (
+            "choices",
+            Want::Elements(&Want::Members(&[
+                ("finish_reason", Want::Slot(Slot::Finish)),
+                ("text", Want::Text),
+                (
+                    "delta",
+                    Want::Members(&[
+                        ("content", Want::Text),
+                        ("refusal", Want::Text),
+                        ("reasoning", Want::Text),
+                        ("reasoning_content", Want::Text),
+                        ("function_call", Want::Text),
+                        ("tool_calls", Want::Text),
+                    ]),
+                ),
+                ("message", Want::Text),
+            ])),
+        ),
+    ]),
     usage: openai_usage::normalise,
 };
 

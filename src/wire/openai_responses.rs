@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::fields::Names;
-use super::json_tap::{Keep, Pattern, Slot};
+use super::json_tap::{Slot, Want};
 use super::openai_chat::read_caps;
 use super::openai_usage;
 use super::scan::Kind;
@@ -44,21 +44,26 @@ static PLAN: Plan = Plan {
 };
 
 static READING: Reading = Reading {
-    patterns: &[
-        Pattern(&["type"], Keep::Slot(Slot::Kind)),
-        Pattern(&["usage"], Keep::Slot(Slot::Usage)),
-        Pattern(&["model"], Keep::Slot(Slot::Model)),
-        Pattern(&["service_tier"], Keep::Slot(Slot::Tier)),
-        Pattern(&["status"], Keep::Slot(Slot::Finish)),
-        Pattern(&["error"], Keep::Slot(Slot::Error)),
-        Pattern(&["response", "usage"], Keep::Slot(Slot::Usage)),
-        Pattern(&["response", "model"], Keep::Slot(Slot::Model)),
-        Pattern(&["response", "service_tier"], Keep::Slot(Slot::Tier)),
-        Pattern(&["response", "status"], Keep::Slot(Slot::Finish)),
-        Pattern(&["response", "error"], Keep::Slot(Slot::Error)),
-        Pattern(&["delta"], Keep::Text),
-        Pattern(&["output"], Keep::Text),
-    ],
+    wants: Want::Members(&[
+        ("type", Want::Slot(Slot::Kind)),
+        ("usage", Want::Slot(Slot::Usage)),
+        ("model", Want::Slot(Slot::Model)),
+        ("service_tier", Want::Slot(Slot::Tier)),
+        ("status", Want::Slot(Slot::Finish)),
+        ("error", Want::Slot(Slot::Error)),
+        (
+            "response",
+            Want::Members(&[
+                ("usage", Want::Slot(Slot::Usage)),
+                ("model", Want::Slot(Slot::Model)),
+                ("service_tier", Want::Slot(Slot::Tier)),
+                ("status", Want::Slot(Slot::Finish)),
+                ("error", Want::Slot(Slot::Error)),
+            ]),
+        ),
+        ("delta", Want::Text),
+        ("output", Want::Text),
+    ]),
     usage: openai_usage::normalise,
 };
 

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::estimate::BYTES_PER_TOKEN;
-use super::json_tap::{JsonTap, Pattern, Sink, Slot};
+use super::json_tap::{JsonTap, Sink, Slot, Want};
 use super::sse::{Events, Sse};
 use super::{Dialect, Framing};
 use crate::domain::usage::Usage;
@@ -17,8 +17,8 @@ const MOST_TOKENS: u64 = 1 << 40;
 /// What a dialect reads of its answers.
 #[derive(Debug)]
 pub struct Reading {
-    /// The values to capture.
-    pub(crate) patterns: &'static [Pattern],
+    /// What is wanted of a document.
+    pub(crate) wants: Want,
     /// Puts reported usage on one footing.
     pub(crate) usage: fn(&Reported) -> Result<Usage, Absurd>,
 }
@@ -74,7 +74,7 @@ impl Tap {
     /// A tap for an answer of `dialect`. `framing` is what the request asked for; the first bytes of the answer decide.
     pub fn new(dialect: &'static dyn Dialect, framing: Framing) -> Self {
         let reading = dialect.reading();
-        let json = JsonTap::new(reading.patterns);
+        let json = JsonTap::new(&reading.wants);
         Self { reading, framing: None, asked: framing, json, sse: Sse::new(), notes: Notes::default() }
     }
 
