@@ -3,17 +3,19 @@
 //! A key is compared by its SHA-256 digest: the table is keyed by digest, and the digest that is found is compared once more
 //! in constant time. Nothing here keeps a secret in the clear.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::iter::once_with;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use base64::Engine;
 use foldhash::quality::RandomState;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::domain::clock::Timestamp;
 use crate::domain::tenant::TenantId;
 
 /// A SHA-256 digest of a key.
@@ -132,17 +134,72 @@ pub(super) fn without_key(query: &str) -> String {
     query.split('&').filter(|pair| !pair.starts_with("key=")).collect::<Vec<_>>().join("&")
 }
 
-/// A request's identifier: `prefix` and 20 characters, unguessable and unique.
-pub(super) fn fresh_id(prefix: &str) -> String {
-    let mut random = [0_u8; 15];
-    if getrandom::fill(&mut random).is_err() {
-        // Without entropy identifiers stay unique within the process, which is all that correctness needs.
-        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        random[..8].copy_from_slice(&count.to_be_bytes());
+/// Characters of an identifier that tell when it was made, in milliseconds: enough until the year 8888.
+const TIME_CHARS: usize = 8;
+/// And random ones, of 6 bits each.
+const CHANCE_CHARS: usize = 12;
+const CHANCE_BYTES: usize = CHANCE_CHARS * 6 / 8;
+/// Identifiers whose randomness is fetched at once.
+const STOCK: usize = 64;
+
+/// A request's identifier: `prefix` and 20 characters, unguessable and unique. Later ones sort after earlier ones, so that an
+/// index over them grows at its end.
+pub(super) fn fresh_id(prefix: &str, now: Timestamp) -> Arc<str> {
+    let mut id = String::with_capacity(prefix.len() + TIME_CHARS + CHANCE_CHARS);
+    id.push_str(prefix);
+    let mut millis = u64::try_from(now.micros() / 1_000).unwrap_or(0);
+    let mut time = [0_u8; TIME_CHARS];
+    for digit in time.iter_mut().rev() {
+        *digit = (millis % 62).to_le_bytes()[0];
+        millis /= 62;
     }
-    let encoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
-    format!("{prefix}{}", encoded.replace('-', "A").replace('_', "B"))
+    id.extend(time.map(letter));
+    let chance = CHANCE.with_borrow_mut(Chance::take);
+    id.extend(chance.chunks_exact(3).flat_map(|three| {
+        let [a, b, c] = [three[0], three[1], three[2]];
+        [a >> 2, (a << 4 | b >> 4) & 63, (b << 2 | c >> 6) & 63, c & 63].map(letter)
+    }));
+    Arc::from(id)
+}
+
+/// The two digits that base62 does not have stand for two that it has.
+fn letter(digit: u8) -> char {
+    char::from(ALPHABET[usize::from(digit) % ALPHABET.len()])
+}
+
+thread_local! {
+    static CHANCE: RefCell<Chance> = const { RefCell::new(Chance { bytes: [0; CHANCE_BYTES * STOCK], left: 0 }) };
+}
+
+/// Randomness of the system, fetched for many identifiers at once, since every fetch is a system call.
+struct Chance {
+    bytes: [u8; CHANCE_BYTES * STOCK],
+    left: usize,
+}
+
+impl Chance {
+    fn take(&mut self) -> [u8; CHANCE_BYTES] {
+        if self.left == 0 {
+            if getrandom::fill(&mut self.bytes).is_err() {
+                return Self::none();
+            }
+            self.left = STOCK;
+        }
+        self.left -= 1;
+        let at = self.left * CHANCE_BYTES;
+        // What was given out is not kept.
+        let mut taken = [0; CHANCE_BYTES];
+        taken.swap_with_slice(&mut self.bytes[at..at + CHANCE_BYTES]);
+        taken
+    }
+
+    /// Without entropy identifiers stay unique within the process, which is all that correctness needs.
+    fn none() -> [u8; CHANCE_BYTES] {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let mut count = [0; CHANCE_BYTES];
+        count[..8].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        count
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +226,17 @@ mod tests {
         assert!(is_mistyped(&changed));
         assert!(is_mistyped("plim_short"));
         assert!(!is_mistyped("sk-some-provider-key"));
+    }
+
+    #[test]
+    fn identifiers_are_unique_and_grow_with_time() {
+        let at = |seconds| fresh_id("req_", Timestamp::from_seconds(seconds));
+        let (early, late) = (at(1_764_000_000), at(1_764_000_001));
+        assert!(early < late && at(0) < early && late < at(200_000_000_000));
+        assert!(early.len() == 24 && early[4..].bytes().all(|byte| byte.is_ascii_alphanumeric()), "{early}");
+        let many: std::collections::HashSet<Arc<str>> = (0..10_000).map(|_| at(7)).collect();
+        assert_eq!(many.len(), 10_000);
+        assert!(many.iter().all(|id| id.starts_with(&early[..4]) && id[..12] == at(7)[..12]));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 
 use crate::control::Snapshot;
 use crate::domain::attribution::{Attribution, INVALID};
+use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::tenant::UNATTRIBUTED;
 use crate::policy::plan::OnMissingTenant;
 use crate::wire::{Family, Framing, Operation, Peek, Target, operation};
@@ -48,7 +49,7 @@ impl Worker {
     /// Answers one request. Every outcome is a response.
     pub(super) async fn serve(self: &Rc<Self>, request: Request<Incoming>, peer: IpAddr) -> Response<Answer> {
         let arrived = Instant::now();
-        let id: Arc<str> = Arc::from(keys::fresh_id("req_"));
+        let id = keys::fresh_id("req_", SystemClock.now());
         let (head, body) = request.into_parts();
         let shape = Shape::of(&head.headers);
         let family = Cell::new(family_of(head.uri.path(), &head.headers));
