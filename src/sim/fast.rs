@@ -34,6 +34,12 @@ pub(super) struct Fixed {
     pub(super) output: u64,
 }
 
+/// The bytes of the fixed answer to a chat completion: a JSON document of about 2 kB, or a stream of 64 events, and one more
+/// with the usage where that is asked for, before `[DONE]`.
+pub fn fixed_chat(streamed: bool, usage_wanted: bool) -> Bytes {
+    fixed(&Script::fast(), streamed, usage_wanted).bytes
+}
+
 impl Prebuilt {
     pub(super) fn new(script: &Script) -> Self {
         Self {

@@ -26,5 +26,6 @@ mod tests;
 
 pub use bill::{BillLine, Seen, Totals};
 pub use canned::{Canned, End, Framing};
+pub use fast::fixed_chat;
 pub use provider::Provider;
 pub use script::{Fault, Script};

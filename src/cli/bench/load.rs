@@ -1,185 +1,167 @@
-//! The load generator: closed loop for saturation, open loop for latency. In the open loop a request is due at its own
-//! time whether or not the one before has been answered, and its latency counts from then, so a slow answer cannot hide the
-//! wait of those behind it.
+//! The load generator at saturation: a request that was rendered once goes out as often as the answers come back. Raw sockets,
+//! on threads that the provider uses too, and nothing per request but a write, the reads and a look at the answer.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use bytes::Bytes;
-use hdrhistogram::Histogram;
-use http::{Method, Request};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, JoinSet};
 
-/// Connections of the open loop.
-const PACED_CONNECTIONS: u64 = 32;
+use super::answer::{Answer, Fault};
 
-/// One kind of request to one target.
+/// Bytes that one read takes at most: a whole burst of 64 events.
+pub(super) const READ_AT_MOST: usize = 32 * 1_024;
+/// How long calls in flight may take after the word to stop.
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// One kind of request, rendered for one target.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    pub(super) address: SocketAddr,
+    pub(super) bytes: Arc<[u8]>,
+    pub(super) streamed: bool,
+    /// Where six digits of the tenant's name stand, and how many tenants take turns.
+    pub(super) tenants: Option<(usize, u64)>,
+}
+
+/// What all connections of a run count together.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    requests: AtomicU64,
+    errors: AtomicU64,
+    first_fault: Mutex<Option<Fault>>,
+}
+
+impl Tally {
+    pub(super) fn answered(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, fault: Fault) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.first_fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn first_fault(&self) -> Option<Fault> {
+        *self.first_fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A run that goes on until it is stopped.
 pub(super) struct Load {
-    address: SocketAddr,
-    request: Arc<(String, Bytes, Option<String>)>,
-}
-
-/// What a run measured.
-pub(super) struct Figures {
-    pub(super) requests: u64,
-    pub(super) errors: u64,
-    pub(super) elapsed: Duration,
-    pub(super) cpu_per_request: Option<Duration>,
-    pub(super) latency: Histogram<u64>,
-}
-
-impl Figures {
-    pub(super) fn per_second(&self) -> u64 {
-        u64::try_from(u128::from(self.requests) * 1_000 / self.elapsed.as_millis().max(1)).unwrap_or(u64::MAX)
-    }
-
-    /// In microseconds.
-    pub(super) fn quantile(&self, quantile: f64) -> u64 {
-        self.latency.value_at_quantile(quantile)
-    }
-
-    pub(super) fn row(&self, scenario: &str, target: &str) -> String {
-        let cpu = self
-            .cpu_per_request
-            .map_or_else(|| "–".to_owned(), |cpu| format!("{}.{}", cpu.as_micros(), cpu.subsec_nanos() % 1_000 / 100));
-        format!(
-            "{scenario:<22} {target:<10} {:>8} {cpu:>12} {:>9} {:>9} {:>9} {:>9}",
-            self.per_second(),
-            self.quantile(0.5),
-            self.quantile(0.99),
-            self.quantile(0.999),
-            self.errors
-        )
-    }
+    tally: Arc<Tally>,
+    stop: Arc<AtomicBool>,
+    drivers: Vec<JoinHandle<()>>,
 }
 
 impl Load {
-    pub(super) fn new(address: SocketAddr, path: &str, body: &[u8], key: Option<&str>) -> Self {
-        let request = (path.to_owned(), Bytes::copy_from_slice(body), key.map(str::to_owned));
-        Self { address, request: Arc::new(request) }
-    }
-
-    /// As many requests as `connections` can carry.
-    pub(super) async fn saturate(&self, connections: usize, length: Duration) -> io::Result<Figures> {
-        let count = Arc::new(AtomicU64::new(0));
-        let errors = Arc::new(AtomicU64::new(0));
-        let mut tasks = JoinSet::new();
-        let started = Instant::now();
-        for _ in 0..connections {
-            let mut wire = Wire::open(self.address).await?;
-            let (request, count, errors) = (Arc::clone(&self.request), Arc::clone(&count), Arc::clone(&errors));
-            tasks.spawn(async move {
-                while started.elapsed() < length {
-                    if wire.exchange(&request).await {
-                        count.fetch_add(1, Ordering::Relaxed);
-                    } else {
-                        errors.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-        while tasks.join_next().await.is_some() {}
-        Ok(Figures {
-            requests: count.load(Ordering::Relaxed),
-            errors: errors.load(Ordering::Relaxed),
-            elapsed: started.elapsed(),
-            cpu_per_request: None,
-            latency: histogram(),
-        })
-    }
-
-    /// `rate` requests per second, each due at its own time.
-    pub(super) async fn paced(&self, rate: u64, length: Duration) -> io::Result<Figures> {
-        let started = Instant::now();
-        let mut tasks = JoinSet::new();
-        for lane in 0..PACED_CONNECTIONS {
-            let mut wire = Wire::open(self.address).await?;
-            let request = Arc::clone(&self.request);
-            tasks.spawn(async move {
-                let (mut latency, mut errors) = (histogram(), 0_u64);
-                for turn in 0.. {
-                    let nth = turn * PACED_CONNECTIONS + lane;
-                    let due = started + Duration::from_micros(nth * 1_000_000 / rate.max(1));
-                    if due > started + length {
-                        break;
-                    }
-                    tokio::time::sleep_until(due.into()).await;
-                    if wire.exchange(&request).await {
-                        latency.saturating_record(u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX));
-                    } else {
-                        errors += 1;
-                    }
-                }
-                (latency, errors)
-            });
-        }
-        let (mut latency, mut errors) = (histogram(), 0);
-        while let Some(done) = tasks.join_next().await {
-            let (lane, failed) = done.map_err(io::Error::other)?;
-            latency.add(lane).map_err(io::Error::other)?;
-            errors += failed;
-        }
-        Ok(Figures { requests: latency.len(), errors, elapsed: started.elapsed(), cpu_per_request: None, latency })
-    }
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| Histogram::new(3).expect("three digits are legal"))
-}
-
-/// One kept-alive connection.
-struct Wire {
-    sender: SendRequest<Full<Bytes>>,
-    _connection: JoinSet<()>,
-}
-
-impl Wire {
-    async fn open(address: SocketAddr) -> io::Result<Self> {
-        let tcp = TcpStream::connect(address).await?;
-        tcp.set_nodelay(true)?;
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.map_err(io::Error::other)?;
-        let mut driver = JoinSet::new();
-        driver.spawn(async move {
-            // Its end shows in the sender.
-            let _ = connection.await;
+    /// Starts `connections` connections, spread over `cores`.
+    pub(super) fn start(order: &Order, connections: usize, cores: &[Handle]) -> Self {
+        let (tally, stop) = (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
+        let drivers = cores.iter().enumerate().map(|(at, core)| {
+            let lanes = (at..connections).step_by(cores.len()).collect();
+            core.spawn(drive(order.clone(), lanes, Arc::clone(&tally), Arc::clone(&stop)))
         });
-        Ok(Self { sender, _connection: driver })
+        Self { drivers: drivers.collect(), tally, stop }
     }
 
-    /// Whether a request was answered with 200 and read to its end.
-    async fn exchange(&mut self, request: &(String, Bytes, Option<String>)) -> bool {
-        let (path, body, key) = request;
-        let mut builder = Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header("host", "bench")
-            .header("content-type", "application/json")
-            .header("plimsoll-tenant-id", "globex")
-            .header("plimsoll-endpoint-tag", "support.reply");
-        if let Some(key) = key {
-            builder = builder.header("authorization", format!("Bearer {key}"));
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Lets the calls in flight finish and returns what was counted in all.
+    pub(super) fn stop(self) -> Arc<Tally> {
+        self.stop.store(true, Ordering::Relaxed);
+        while !self.drivers.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(LOOK_EVERY);
         }
-        let Ok(request) = builder.body(Full::new(body.clone())) else { return false };
-        if self.sender.ready().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            return false;
+        self.tally
+    }
+}
+
+async fn drive(order: Order, lanes: Vec<usize>, tally: Arc<Tally>, stop: Arc<AtomicBool>) {
+    let mut connections = JoinSet::new();
+    for lane in lanes {
+        connections.spawn(repeat(order.clone(), lane, Arc::clone(&tally), Arc::clone(&stop)));
+    }
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_ANSWERS_WITHIN, all).await.is_err() {
+        tally.failed(Fault::Unfinished);
+    }
+}
+
+/// One connection: request upon request, and a new connection when the other side closes it.
+async fn repeat(order: Order, lane: usize, tally: Arc<Tally>, stop: Arc<AtomicBool>) {
+    let mut request = order.bytes.to_vec();
+    let mut tenant = u64::try_from(lane).unwrap_or(0);
+    let mut wire = None;
+    let mut buffer = vec![0; READ_AT_MOST];
+    while !stop.load(Ordering::Relaxed) {
+        if let Some((at, tenants)) = order.tenants {
+            // Steps that share no divisor with the number of tenants visit all of them.
+            tenant = (tenant + 7_919) % tenants;
+            name_tenant(&mut request, at, tenant);
         }
-        let Ok(response) = self.sender.send_request(request).await else { return false };
-        let answered = response.status() == http::StatusCode::OK;
-        let mut body = response.into_body();
-        while let Some(frame) = body.frame().await {
-            if frame.is_err() {
-                return false;
+        match exchange(&mut wire, &order, &request, &mut buffer).await {
+            Ok(()) => tally.answered(),
+            Err(fault) => {
+                wire = None;
+                tally.failed(fault);
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
-        answered
     }
+}
+
+/// Writes a tenant's number over the six digits at `at`.
+pub(super) fn name_tenant(request: &mut [u8], at: usize, tenant: u64) {
+    let digits = format!("{tenant:06}");
+    if let Some(place) = request.get_mut(at..at + digits.len()) {
+        place.copy_from_slice(digits.as_bytes());
+    }
+}
+
+async fn exchange(wire: &mut Option<TcpStream>, order: &Order, request: &[u8], buffer: &mut [u8]) -> Result<(), Fault> {
+    let mut tcp = match wire.take() {
+        Some(tcp) => tcp,
+        None => connect(order.address).await?,
+    };
+    tcp.write_all(request).await?;
+    let mut answer = Answer::new(order.streamed);
+    loop {
+        let read = tcp.read(buffer).await?;
+        if read == 0 {
+            return Err(Fault::Closed);
+        }
+        if answer.feed(buffer.get(..read).unwrap_or_default())? {
+            break;
+        }
+    }
+    if !answer.closes() {
+        *wire = Some(tcp);
+    }
+    Ok(())
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
 }
