@@ -6,6 +6,7 @@
 pub mod anthropic_messages;
 pub mod charge;
 pub mod coding;
+mod echo;
 pub mod estimate;
 mod fields;
 pub mod filter;

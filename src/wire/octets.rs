@@ -32,6 +32,26 @@ pub(super) fn quote(text: &[u8]) -> Option<usize> {
     text.get(seen..).and_then(|rest| memchr(b'"', rest)).map(|found| seen + found)
 }
 
+static IN_SCALAR: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+        byte += 1;
+    }
+    table
+};
+
+/// Whether a byte may stand in a number or a word.
+pub(super) fn in_scalar(byte: u8) -> bool {
+    IN_SCALAR.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// Whether what follows is escaped: an odd number of backslashes stands before it.
+pub(super) fn ends_in_escape(text: &[u8]) -> bool {
+    text.last() == Some(&b'\\') && text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -246,13 +246,18 @@ struct Event<'t> {
 
 impl Events for Event<'_> {
     fn data(&mut self, piece: &[u8]) {
+        let begins = self.notes.head_length == 0;
         let free = self.notes.head.get_mut(self.notes.head_length..).unwrap_or_default();
         let length = free.len().min(piece.len());
         if let (Some(free), Some(head)) = (free.get_mut(..length), piece.get(..length)) {
             free.copy_from_slice(head);
             self.notes.head_length += length;
         }
-        self.json.read(piece, self.notes);
+        if begins {
+            self.json.begin(piece, self.notes);
+        } else {
+            self.json.read(piece, self.notes);
+        }
     }
 
     fn end(&mut self) {
