@@ -19,6 +19,7 @@ pub mod openai_embeddings;
 pub mod openai_responses;
 mod openai_usage;
 mod operation;
+mod outline;
 pub mod refusal;
 mod scan;
 mod splice;

@@ -149,11 +149,11 @@ fn refers(place: &Place<'_>) -> bool {
         return false;
     }
     match place.key {
-        b"type" if place.depth == 3 && place.parent == b"tools" => !is_any(place.text, &["function", "custom"]),
+        b"type" if place.depth == 3 && place.parent == b"tools" => !is_any(&place.text(), &["function", "custom"]),
         b"id" => place.parent == b"audio",
-        b"url" => is_any(place.parent, &["image_url", "video_url", "audio_url", "file"]) && is_remote(place.text),
-        key if is_any(key, &["file_id"]) => !place.text.is_empty(),
-        key if is_any(key, &["image_url", "file_url"]) => is_remote(place.text),
+        b"url" => is_any(place.parent, &["image_url", "video_url", "audio_url", "file"]) && is_remote(&place.text()),
+        key if is_any(key, &["file_id"]) => !place.text().is_empty(),
+        key if is_any(key, &["image_url", "file_url"]) => is_remote(&place.text()),
         _ => false,
     }
 }

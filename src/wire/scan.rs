@@ -4,9 +4,7 @@
 //! and tells a visitor where keys and values lie. It refuses rather than repairs, so that what is judged here is what a
 //! provider's parser will see. It does not decode values and does not look for duplicates: `fields.rs` does.
 
-use memchr::memchr2;
-
-use super::{ByteRange, Malformed};
+use super::{ByteRange, Malformed, octets};
 
 /// The deepest nesting that is read. Each level costs one bit.
 pub(crate) const MAX_DEPTH: usize = 128;
@@ -28,10 +26,19 @@ pub(crate) enum Kind {
     Null,
 }
 
+/// What stands between the quotes of a string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text {
+    /// Its place.
+    pub(crate) range: ByteRange,
+    /// Whether it is ASCII without escapes, and so says what is written.
+    pub(crate) simple: bool,
+}
+
 /// Hears what the scanner finds. The depth of a value is the number of containers around it.
 pub(crate) trait Visit {
-    /// A key of an object whose members lie at `depth`; the range excludes the quotes.
-    fn key(&mut self, depth: usize, key: ByteRange);
+    /// A key of an object whose members lie at `depth`.
+    fn key(&mut self, depth: usize, key: Text);
     /// A value begins. Scalars come whole (strings with their quotes), containers as their opening bracket.
     fn value(&mut self, depth: usize, kind: Kind, range: ByteRange);
     /// The container that lies at `depth` ends before `end`.
@@ -49,10 +56,11 @@ struct Scanner<'b, V> {
 
 /// Reads `body` whole and tells `visit` what is in it.
 pub(crate) fn scan(body: &[u8], visit: &mut impl Visit) -> Result<(), Malformed> {
-    if let Err(fault) = std::str::from_utf8(body) {
-        return Err(malformed(&format!("is not UTF-8 at byte {}", fault.valid_up_to())));
-    }
-    Scanner { body, at: 0, depth: 0, objects: 0, visit }.run()
+    let read = Scanner { body, at: 0, depth: 0, objects: 0, visit }.run();
+    read.map_err(|fault| match std::str::from_utf8(body) {
+        Ok(_) => fault,
+        Err(fault) => malformed(&format!("is not UTF-8 at byte {}", fault.valid_up_to())),
+    })
 }
 
 fn malformed(what: &str) -> Malformed {
@@ -60,7 +68,7 @@ fn malformed(what: &str) -> Malformed {
 }
 
 impl<V: Visit> Visit for &mut V {
-    fn key(&mut self, depth: usize, key: ByteRange) {
+    fn key(&mut self, depth: usize, key: Text) {
         V::key(self, depth, key);
     }
     fn value(&mut self, depth: usize, kind: Kind, range: ByteRange) {
@@ -172,24 +180,35 @@ impl<V: Visit> Scanner<'_, V> {
         Ok(())
     }
 
-    /// Passes a string; returns the range between its quotes.
-    fn string(&mut self) -> Result<ByteRange, Malformed> {
+    /// Passes a string. Its bytes are looked at once, and decoded only where they are not ASCII.
+    fn string(&mut self) -> Result<Text, Malformed> {
         let start = self.at + 1;
-        let mut from = start;
+        let (mut from, mut ascii, mut simple) = (start, true, true);
         loop {
-            let rest = self.body.get(from..).unwrap_or_default();
-            let Some(found) = memchr2(b'"', b'\\', rest) else { return Err(malformed("ends inside a string")) };
-            let plain = rest.get(..found).unwrap_or_default();
-            if plain.iter().copied().min().is_some_and(|least| least < 0x20) {
-                self.at = from;
-                return Err(self.fault("no control character in a string"));
+            let run = octets::run(self.body.get(from..).unwrap_or_default());
+            let end = from + run.length;
+            ascii &= run.ascii;
+            match self.body.get(end) {
+                Some(b'"') => {
+                    self.at = end + 1;
+                    let is_text = ascii || std::str::from_utf8(self.body.get(start..end).unwrap_or_default()).is_ok();
+                    let text = Text { range: start..end, simple: simple && ascii };
+                    return if is_text { Ok(text) } else { Err(self.fault("UTF-8")) };
+                }
+                Some(b'\\') => from = end + self.escape(end)?,
+                _ => return Err(self.cut_string(from)),
             }
-            let end = from + found;
-            if rest.get(found) == Some(&b'"') {
-                self.at = end + 1;
-                return Ok(start..end);
-            }
-            from = end + self.escape(end)?;
+            simple = false;
+        }
+    }
+
+    /// What is wrong with a string that goes on at `from` and has neither quote nor escape there.
+    #[cold]
+    fn cut_string(&mut self, from: usize) -> Malformed {
+        self.at = from;
+        match memchr::memchr2(b'"', b'\\', self.body.get(from..).unwrap_or_default()) {
+            None => malformed("ends inside a string"),
+            Some(_) => self.fault("no control character in a string"),
         }
     }
 
@@ -270,7 +289,7 @@ mod tests {
 
     struct Deaf;
     impl Visit for Deaf {
-        fn key(&mut self, _: usize, _: ByteRange) {}
+        fn key(&mut self, _: usize, _: Text) {}
         fn value(&mut self, _: usize, _: Kind, _: ByteRange) {}
         fn close(&mut self, _: usize, _: usize) {}
     }
