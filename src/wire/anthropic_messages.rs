@@ -81,7 +81,8 @@ impl Dialect for AnthropicMessages {
     }
 
     fn peek<'a>(&self, _: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-        let survey = Survey::of(body, &PLAN)?;
+        let mut survey = Survey::new(body, &PLAN);
+        survey.read()?;
         let fields = &survey.fields;
         let mut peek = Peek { model: fields.text("model")?, choices: 1, ..Peek::default() };
         peek.spans.model = fields.present("model").map(|field| field.range.clone());

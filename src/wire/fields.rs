@@ -35,7 +35,7 @@ pub(crate) struct Fields<'a> {
     body: &'a [u8],
     base: usize,
     names: Names,
-    found: SmallVec<[Field; 12]>,
+    found: SmallVec<[Field; 8]>,
     current: Option<&'static str>,
     fault: Option<Malformed>,
     is_object: bool,
@@ -155,13 +155,7 @@ impl<'a> Fields<'a> {
     fn place(&mut self, written: &[u8], simple: bool) {
         let names = self.names;
         if simple && !names.snake {
-            let known = names.names.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(written));
-            match known {
-                Some(name) if name.as_bytes() == written => self.take(name),
-                Some(name) => self.fault = Some(misspelt(&String::from_utf8_lossy(written), name)),
-                None => {}
-            }
-            return;
+            return self.place_simple(written);
         }
         let Some(key) = unescape(written) else { return };
         for name in names.names.iter().filter(|name| !simple || may_be(written, name)) {
@@ -170,6 +164,20 @@ impl<'a> Fields<'a> {
             }
             if folds_to(&key, name, names.snake) {
                 self.fault = Some(misspelt(&key, name));
+            }
+        }
+    }
+
+    fn place_simple(&mut self, written: &[u8]) {
+        let Some(first) = written.first() else { return };
+        for name in self.names.names {
+            if name.len() == written.len() && name.as_bytes().first() == Some(&(first | 0x20)) {
+                if name.as_bytes() == written {
+                    return self.take(name);
+                }
+                if name.as_bytes().eq_ignore_ascii_case(written) {
+                    self.fault = Some(misspelt(&String::from_utf8_lossy(written), name));
+                }
             }
         }
     }

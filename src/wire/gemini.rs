@@ -118,7 +118,8 @@ fn peek_stream<'a>(target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malf
 }
 
 fn peek_generate<'a>(target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-    let survey = Survey::of(body, &PLAN)?;
+    let mut survey = Survey::new(body, &PLAN);
+    survey.read()?;
     let fields = &survey.fields;
     let mut peek = Peek { model: model(target), choices: 1, ..Peek::default() };
     let mut extras = fields.any(&["tools"]);
@@ -134,7 +135,8 @@ fn peek_generate<'a>(target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Ma
 }
 
 fn peek_embed<'a>(target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-    let survey = Survey::of(body, &PLAN)?;
+    let mut survey = Survey::new(body, &PLAN);
+    survey.read()?;
     let mut peek = Peek { model: model(target), choices: 1, ..Peek::default() };
     peek.spans.model = survey.fields.field("model").map(|field| field.range.clone());
     survey.measure(&mut peek, survey.fields.any(&["tools"]), survey.fields.any(&["cachedContent"]));

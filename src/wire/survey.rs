@@ -6,8 +6,6 @@
 
 use std::borrow::Cow;
 
-use smallvec::SmallVec;
-
 use super::fields::{Fields, Names, unescape};
 use super::scan::{Kind, Text, Visit, scan};
 use super::{ByteRange, Malformed, Peek};
@@ -54,7 +52,9 @@ pub(crate) struct Survey<'a> {
     pub(crate) fields: Fields<'a>,
     plan: &'static Plan,
     /// The key over each depth.
-    keys: SmallVec<[Name; 12]>,
+    keys: [Name; SHALLOW],
+    /// The keys over the depths beyond.
+    deep_keys: Vec<Name>,
     /// The keys that had escapes, without them.
     decoded: Vec<u8>,
     /// How many messages, prompts or inputs.
@@ -66,6 +66,8 @@ pub(crate) struct Survey<'a> {
     pub(crate) refers: bool,
 }
 
+/// The depths whose keys have a place of their own.
+const SHALLOW: usize = 16;
 /// Tokens that a message may add beside its text.
 const PER_MESSAGE: u64 = 16;
 /// Tokens that tools, thinking or structured output may add.
@@ -77,23 +79,26 @@ const LONGEST_KEY: usize = 192;
 const LONGEST_WORD: usize = 256;
 
 impl<'a> Survey<'a> {
-    /// Reads `body` in one pass.
-    pub(crate) fn of(body: &'a [u8], plan: &'static Plan) -> Result<Self, Malformed> {
-        let mut survey = Self {
+    /// Prepares to read `body`.
+    pub(crate) fn new(body: &'a [u8], plan: &'static Plan) -> Self {
+        Self {
             body,
             fields: Fields::new(body, &(0..body.len()), plan.names),
             plan,
-            keys: SmallVec::new(),
+            keys: [Name::default(); SHALLOW],
+            deep_keys: Vec::new(),
             decoded: Vec::new(),
             messages: 0,
             token_ids: false,
             text: 0,
             refers: false,
-        };
-        survey.keys.push(Name::default());
-        scan(body, &mut survey)?;
-        survey.fields.check()?;
-        Ok(survey)
+        }
+    }
+
+    /// Reads the body in one pass.
+    pub(crate) fn read(&mut self) -> Result<(), Malformed> {
+        scan(self.body, self)?;
+        self.fields.check()
     }
 
     /// The bounds of the input: bytes of text, plus additions per message and for extras.
@@ -105,17 +110,24 @@ impl<'a> Survey<'a> {
         peek.input_estimate = estimate::tokens(self.text).saturating_add(self.messages.saturating_mul(4));
     }
 
-    fn name(&self, depth: usize) -> &[u8] {
-        let name = self.keys.get(depth).copied().unwrap_or_default();
+    fn name(&self, depth: usize) -> Name {
+        let deep = || self.deep_keys.get(depth - SHALLOW);
+        self.keys.get(depth).or_else(deep).copied().unwrap_or_default()
+    }
+
+    fn key_over(&self, depth: usize) -> &[u8] {
+        let name = self.name(depth);
         let text = if name.decoded { self.decoded.as_slice() } else { self.body };
         text.get(name.start..name.end).unwrap_or_default()
     }
 
     /// Says what stands over the values at `depth`, which is at most one deeper than what was said before.
     fn set(&mut self, depth: usize, name: Name) {
-        match self.keys.get_mut(depth) {
-            Some(key) => *key = name,
-            None => self.keys.push(name),
+        if let Some(key) = self.keys.get_mut(depth) {
+            *key = name;
+        } else {
+            self.deep_keys.truncate(depth - SHALLOW);
+            self.deep_keys.push(name);
         }
     }
 
@@ -125,7 +137,7 @@ impl<'a> Survey<'a> {
 
     fn count_messages(&mut self, depth: usize, kind: Kind) {
         let counts = depth == 2 || (depth == 1 && kind == Kind::String);
-        if !(counts || kind == Kind::Number) || !self.is_message_list(self.name(depth)) {
+        if !(counts || kind == Kind::Number) || !self.is_message_list(self.key_over(depth)) {
             return;
         }
         if counts {
@@ -141,9 +153,9 @@ impl<'a> Survey<'a> {
         let body = self.body;
         let inner = if kind == Kind::String { range.start + 1..range.end.saturating_sub(1) } else { 0..0 };
         let written = body.get(inner).unwrap_or_default();
-        let key = self.name(depth);
+        let key = self.key_over(depth);
         let refers = depth > 1 && !self.refers && {
-            let parent = self.name(depth - 1);
+            let parent = self.key_over(depth - 1);
             (self.plan.refers)(&Place { depth, parent, key, kind, written })
         };
         if kind == Kind::String && !matches!(key, b"data" | b"file_data") && !written.starts_with(b"data:") {
@@ -169,8 +181,7 @@ impl Visit for Survey<'_> {
     fn value(&mut self, depth: usize, kind: Kind, range: ByteRange) {
         self.observe(depth, kind, &range);
         if matches!(kind, Kind::Object | Kind::Array) {
-            let inherited = self.keys.get(depth).copied().unwrap_or_default();
-            self.set(depth + 1, inherited);
+            self.set(depth + 1, self.name(depth));
         }
         self.fields.value(depth, kind, range);
     }
