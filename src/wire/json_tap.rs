@@ -188,6 +188,7 @@ impl JsonTap {
                         return at;
                     }
                 }
+                b'\n' => at += octets::spaces(piece.get(at..).unwrap_or_default()),
                 _ => {}
             }
         }
@@ -222,6 +223,7 @@ impl JsonTap {
                     self.value_begins(at - 1);
                     at = self.scalar(piece, at, sink);
                 }
+                b'\n' => at += octets::spaces(piece.get(at..).unwrap_or_default()),
                 _ => {}
             }
         }

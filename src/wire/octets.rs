@@ -44,6 +44,19 @@ static IN_SCALAR: [bool; 256] = {
     table
 };
 
+/// How many spaces a text begins with; perhaps fewer near its end.
+pub(super) fn spaces(text: &[u8]) -> usize {
+    let mut seen = 0;
+    for word in text.as_chunks::<8>().0 {
+        let others = u64::from_le_bytes(*word) ^ (ONES * 0x20);
+        if others != 0 {
+            return seen + first(others);
+        }
+        seen += 8;
+    }
+    seen
+}
+
 /// The beginning of a text that holds neither quote nor backslash nor control character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Run {
@@ -112,6 +125,12 @@ mod tests {
         fn the_first_quote_is_found(text in proptest::collection::vec(prop_oneof![Just(b'"'), Just(0x23), any::<u8>()], 0..80), skip in 0usize..40) {
             let text = text.get(skip..).unwrap_or_default();
             prop_assert_eq!(quote(text), text.iter().position(|byte| *byte == b'"'));
+        }
+
+        #[test]
+        fn indentation_is_counted(spaces in 0usize..40, text in "[a ]{8,20}") {
+            let text = format!("{}x{text}", " ".repeat(spaces));
+            prop_assert_eq!(super::spaces(text.as_bytes()), spaces);
         }
 
         #[test]

@@ -255,8 +255,9 @@ impl<V: Visit> Scanner<'_, '_, V> {
     }
 
     fn skip_space(&mut self) {
-        while matches!(self.body.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.body.get(self.at) {
             self.at += 1;
+            self.at += octets::spaces(self.body.get(self.at..).unwrap_or_default());
         }
     }
 
