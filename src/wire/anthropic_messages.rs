@@ -4,15 +4,15 @@
 //! field by field and is cumulative. They are never added.
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
 
 use super::fields::Names;
 use super::json_tap::{Slot, Want};
 use super::openai_chat::read_caps;
+use super::outline::{Absurd, Counts, Written};
 use super::scan::Kind;
 use super::splice::{self, Writes};
 use super::survey::{Place, Plan, Survey, is_any};
-use super::tap::{Absurd, Reading, Reported, count, sum};
+use super::tap::{Reading, Reported, sum};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target};
 use crate::domain::usage::Usage;
 
@@ -81,7 +81,8 @@ impl Dialect for AnthropicMessages {
     }
 
     fn peek<'a>(&self, _: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-        let survey = Survey::of(body, &PLAN)?;
+        let mut survey = Survey::new(body, &PLAN);
+        survey.read()?;
         let fields = &survey.fields;
         let mut peek = Peek { model: fields.text("model")?, choices: 1, ..Peek::default() };
         peek.spans.model = fields.present("model").map(|field| field.range.clone());
@@ -146,43 +147,36 @@ fn refers(place: &Place<'_>) -> bool {
         return false;
     }
     match place.key {
-        b"type" if place.depth == 3 && place.parent == b"tools" => !is_client_tool(place.text),
+        b"type" if place.depth == 3 && place.parent == b"tools" => !is_client_tool(&place.text()),
         b"url" => place.parent == b"source",
-        key if is_any(key, &["file_id"]) => !place.text.is_empty(),
+        key if is_any(key, &["file_id"]) => !place.text().is_empty(),
         _ => false,
     }
 }
 
 /// Total input = uncached + cache reads + cache writes; output includes thinking. Iterations outside the top level
 /// (compaction, advisor) are billed too, so that their sum counts where it is larger.
-fn normalise(reported: &Reported) -> Result<Usage, Absurd> {
-    let mut merged = reported.side.as_object().cloned().unwrap_or_default();
-    for (name, value) in reported.usage.as_object().into_iter().flatten() {
-        if !value.is_null() {
-            merged.insert(name.clone(), value.clone());
-        }
-    }
-    let top = one(&Value::Object(merged.clone()))?;
+fn normalise(reported: &Reported<'_>) -> Result<Usage, Absurd> {
+    let merged = Counts { last: reported.usage, first: reported.side };
+    let top = one(&merged)?;
     let mut all = Usage::default();
-    for iteration in merged.get("iterations").and_then(Value::as_array).into_iter().flatten() {
-        all = add(all, one(iteration)?);
+    for iteration in merged.get("iterations").into_iter().flat_map(Written::elements) {
+        all = add(all, one(&Counts::of(Some(iteration)))?);
     }
     Ok(if all.total() > top.total() { all } else { top })
 }
 
-fn one(usage: &Value) -> Result<Usage, Absurd> {
-    let none = Value::Object(Map::new());
-    let usage = if usage.is_object() { usage } else { &none };
-    let cached_input = count(usage, &["cache_read_input_tokens"])?;
-    let cache_write = count(usage, &["cache_creation_input_tokens"])?;
-    let fresh = count(usage, &["input_tokens"])?;
+fn one(usage: &Counts<'_>) -> Result<Usage, Absurd> {
+    let cached_input = usage.count(&["cache_read_input_tokens"])?;
+    let cache_write = usage.count(&["cache_creation_input_tokens"])?;
+    let fresh = usage.count(&["input_tokens"])?;
     Ok(Usage {
         input: fresh.and_then(|_| sum([fresh, cached_input, cache_write])),
         cached_input,
         cache_write,
-        cache_write_1h: count(usage, &["cache_creation", "ephemeral_1h_input_tokens"])?,
-        output: count(usage, &["output_tokens"])?,
-        reasoning: count(usage, &["output_tokens_details", "thinking_tokens"])?,
+        cache_write_1h: usage.count(&["cache_creation", "ephemeral_1h_input_tokens"])?,
+        output: usage.count(&["output_tokens"])?,
+        reasoning: usage.count(&["output_tokens_details", "thinking_tokens"])?,
     })
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::scan::{Kind, Visit, scan};
+use super::scan::{Kind, Text, Visit, scan};
 use super::{ByteRange, Malformed};
 
 /// The names that are read of one object.
@@ -22,6 +22,7 @@ pub(crate) struct Names {
 /// A member that is there.
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
+    name: &'static str,
     /// What it holds.
     pub(crate) kind: Kind,
     /// The value's place in the body.
@@ -34,8 +35,8 @@ pub(crate) struct Fields<'a> {
     body: &'a [u8],
     base: usize,
     names: Names,
-    found: SmallVec<[Option<Field>; 24]>,
-    current: Option<usize>,
+    found: SmallVec<[Field; 8]>,
+    current: Option<&'static str>,
     fault: Option<Malformed>,
     is_object: bool,
 }
@@ -46,22 +47,22 @@ const MOST_TOKENS: u64 = 100_000_000;
 impl<'a> Fields<'a> {
     /// Prepares to hear about the object in `range` of `body`.
     pub(crate) fn new(body: &'a [u8], range: &ByteRange, names: Names) -> Self {
-        let found = names.names.iter().map(|_| None).collect();
-        Self { body, base: range.start, names, found, current: None, fault: None, is_object: false }
+        Self { body, base: range.start, names, found: SmallVec::new(), current: None, fault: None, is_object: false }
     }
 
     /// Reads the object in `range`, which has been scanned before.
     pub(crate) fn within(body: &'a [u8], range: &ByteRange, names: Names) -> Result<Self, Malformed> {
         let mut fields = Self::new(body, range, names);
         scan(body.get(range.clone()).unwrap_or_default(), &mut fields)?;
-        fields.check()
+        fields.check()?;
+        Ok(fields)
     }
 
     /// Ends the reading: says what was wrong on the way.
-    pub(crate) fn check(self) -> Result<Self, Malformed> {
-        match self.fault {
+    pub(crate) fn check(&mut self) -> Result<(), Malformed> {
+        match self.fault.take() {
             Some(fault) => Err(fault),
-            None if self.is_object => Ok(self),
+            None if self.is_object => Ok(()),
             None => Err(Malformed {
                 message: "the request body is not a JSON object; send one JSON object".to_owned(),
                 param: None,
@@ -71,8 +72,7 @@ impl<'a> Fields<'a> {
 
     /// The member of this name, null or not.
     pub(crate) fn present(&self, name: &'static str) -> Option<&Field> {
-        let index = self.names.names.iter().position(|known| *known == name)?;
-        self.found.get(index)?.as_ref()
+        self.found.iter().find(|field| field.name == name)
     }
 
     /// The member of this name, unless it is null.
@@ -151,47 +151,62 @@ impl<'a> Fields<'a> {
         self.body.get(field.range.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
-    fn place(&mut self, key: &[u8]) {
-        let Some(key) = unescape(key) else { return };
-        for (index, name) in self.names.names.iter().enumerate() {
-            if *key == **name || (self.names.snake && is_snake_of(&key, name)) {
-                if self.found.get(index).is_some_and(Option::is_some) {
-                    self.fault = Some(twice(name));
-                }
-                self.current = Some(index);
-                return;
+    /// Finds the name that a key is, or would be for a parser that does not look closely.
+    fn place(&mut self, written: &[u8], simple: bool) {
+        let names = self.names;
+        if simple && !names.snake {
+            return self.place_simple(written);
+        }
+        let Some(key) = unescape(written) else { return };
+        for name in names.names.iter().filter(|name| !simple || may_be(written, name)) {
+            if *key == **name || (names.snake && is_snake_of(&key, name)) {
+                return self.take(name);
             }
-            if folds_to(&key, name, self.names.snake) {
-                self.fault = Some(Malformed {
-                    message: format!(
-                        "the field `{}` is not spelled like `{name}`; write it exactly so",
-                        key.chars().take(40).collect::<String>().escape_default()
-                    ),
-                    param: Some(name),
-                });
+            if folds_to(&key, name, names.snake) {
+                self.fault = Some(misspelt(&key, name));
             }
         }
+    }
+
+    fn place_simple(&mut self, written: &[u8]) {
+        let Some(first) = written.first() else { return };
+        for name in self.names.names {
+            if name.len() == written.len() && name.as_bytes().first() == Some(&(first | 0x20)) {
+                if name.as_bytes() == written {
+                    return self.take(name);
+                }
+                if name.as_bytes().eq_ignore_ascii_case(written) {
+                    self.fault = Some(misspelt(&String::from_utf8_lossy(written), name));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, name: &'static str) {
+        if self.present(name).is_some() {
+            self.fault = Some(twice(name));
+        }
+        self.current = Some(name);
     }
 }
 
 impl Visit for Fields<'_> {
-    fn key(&mut self, depth: usize, key: ByteRange) {
+    fn key(&mut self, depth: usize, key: Text) {
         if depth == 1 {
             self.current = None;
-            let at = self.base + key.start..self.base + key.end;
-            if let Some(key) = self.body.get(at) {
-                self.place(key);
+            let at = self.base + key.range.start..self.base + key.range.end;
+            if let Some(written) = self.body.get(at) {
+                self.place(written, key.simple);
             }
         }
     }
 
     fn value(&mut self, depth: usize, kind: Kind, range: ByteRange) {
-        match depth {
-            0 => self.is_object = kind == Kind::Object,
-            1 => {
-                if let Some(slot) = self.current.and_then(|index| self.found.get_mut(index)) {
-                    *slot = Some(Field { kind, range: self.base + range.start..self.base + range.end });
-                }
+        match (depth, self.current) {
+            (0, _) => self.is_object = kind == Kind::Object,
+            (1, Some(name)) => {
+                let range = self.base + range.start..self.base + range.end;
+                self.found.push(Field { name, kind, range });
             }
             _ => {}
         }
@@ -199,7 +214,8 @@ impl Visit for Fields<'_> {
 
     fn close(&mut self, depth: usize, end: usize) {
         if depth == 1
-            && let Some(Some(field)) = self.current.and_then(|index| self.found.get_mut(index))
+            && self.current.is_some()
+            && let Some(field) = self.found.last_mut()
         {
             field.range.end = self.base + end;
         }
@@ -209,6 +225,12 @@ impl Visit for Fields<'_> {
 /// The refusal of a value that is not what it should be.
 pub(crate) fn wrong(name: &'static str, wanted: &str) -> Malformed {
     Malformed { message: format!("`{name}` is not {wanted}"), param: Some(name) }
+}
+
+fn misspelt(key: &str, name: &'static str) -> Malformed {
+    let key = key.chars().take(40).collect::<String>();
+    let message = format!("the field `{}` is not spelled like `{name}`; write it exactly so", key.escape_default());
+    Malformed { message, param: Some(name) }
 }
 
 fn twice(name: &'static str) -> Malformed {
@@ -222,6 +244,12 @@ pub(crate) fn unescape(inner: &[u8]) -> Option<Cow<'_, str>> {
     }
     let quoted = [b"\"", inner, b"\""].concat();
     serde_json::from_slice::<String>(&quoted).ok().map(Cow::Owned)
+}
+
+/// Whether a key of ASCII begins like `name`, whatever its case and underscores.
+fn may_be(key: &[u8], name: &str) -> bool {
+    let first = key.iter().find(|byte| **byte != b'_');
+    first.zip(name.as_bytes().first()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
 fn is_snake_of(key: &str, camel: &str) -> bool {

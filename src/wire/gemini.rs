@@ -12,10 +12,11 @@ use super::fields::{Fields, Names, wrong};
 use super::json_tap::{Slot, Want};
 use super::openai_chat::read_caps;
 use super::operation::gemini_call;
+use super::outline::{Absurd, Counts};
 use super::scan::Kind;
 use super::splice::{self, Writes};
 use super::survey::{Place, Plan, Survey, is_any, is_remote};
-use super::tap::{Absurd, Reading, Reported, count, sum};
+use super::tap::{Reading, Reported, sum};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target};
 use crate::domain::usage::Usage;
 
@@ -117,7 +118,8 @@ fn peek_stream<'a>(target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malf
 }
 
 fn peek_generate<'a>(target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-    let survey = Survey::of(body, &PLAN)?;
+    let mut survey = Survey::new(body, &PLAN);
+    survey.read()?;
     let fields = &survey.fields;
     let mut peek = Peek { model: model(target), choices: 1, ..Peek::default() };
     let mut extras = fields.any(&["tools"]);
@@ -133,7 +135,8 @@ fn peek_generate<'a>(target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Ma
 }
 
 fn peek_embed<'a>(target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-    let survey = Survey::of(body, &PLAN)?;
+    let mut survey = Survey::new(body, &PLAN);
+    survey.read()?;
     let mut peek = Peek { model: model(target), choices: 1, ..Peek::default() };
     peek.spans.model = survey.fields.field("model").map(|field| field.range.clone());
     survey.measure(&mut peek, survey.fields.any(&["tools"]), survey.fields.any(&["cachedContent"]));
@@ -189,20 +192,20 @@ fn refers(place: &Place<'_>) -> bool {
     if place.depth == 3 && place.parent == b"tools" {
         return !is_any(place.key, &["functionDeclarations", "function_declarations"]);
     }
-    place.kind == Kind::String && is_any(place.key, &["fileUri", "file_uri"]) && is_remote(place.text)
+    place.kind == Kind::String && is_any(place.key, &["fileUri", "file_uri"]) && is_remote(&place.text())
 }
 
 /// Total input = prompt (cached inside) + results of tools; total output = candidates + thoughts. The last object counts
 /// whole: numbers may fall from chunk to chunk.
-fn normalise(reported: &Reported) -> Result<Usage, Absurd> {
-    let usage = &reported.usage;
-    let reasoning = count(usage, &["thoughtsTokenCount"])?;
+fn normalise(reported: &Reported<'_>) -> Result<Usage, Absurd> {
+    let usage = Counts::of(reported.usage);
+    let reasoning = usage.count(&["thoughtsTokenCount"])?;
     Ok(Usage {
-        input: sum([count(usage, &["promptTokenCount"])?, count(usage, &["toolUsePromptTokenCount"])?]),
-        cached_input: count(usage, &["cachedContentTokenCount"])?,
+        input: sum([usage.count(&["promptTokenCount"])?, usage.count(&["toolUsePromptTokenCount"])?]),
+        cached_input: usage.count(&["cachedContentTokenCount"])?,
         cache_write: None,
         cache_write_1h: None,
-        output: sum([count(usage, &["candidatesTokenCount"])?, reasoning]),
+        output: sum([usage.count(&["candidatesTokenCount"])?, reasoning]),
         reasoning,
     })
 }

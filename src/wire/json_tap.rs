@@ -3,13 +3,11 @@
 //! The scanner holds no document. It keeps at most one value that a piece has cut in two, up to [`MOST_HELD`], and never
 //! fails: what is not JSON yields nothing. Keys are compared as they are written; providers do not escape them.
 
+use super::echo::{DEEPEST, Echo, Path};
 use super::octets;
 
 /// The longest value that is captured. A longer one is given up, and said to be.
 pub(crate) const MOST_HELD: usize = 64 * 1024;
-
-/// The deepest container that is looked into.
-const DEEPEST: usize = 6;
 
 /// Where a captured value belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +73,9 @@ pub(crate) struct JsonTap {
     escaped: bool,
     /// Open containers.
     depth: usize,
-    /// How many of them, from the outside, are looked into.
-    tracked: usize,
-    /// What is wanted of each of those.
-    frames: [&'static Want; DEEPEST],
+    /// Those of them that are looked into.
+    path: Path,
+    echo: Echo,
     /// What is wanted of the next value.
     next: Option<&'static Want>,
     expects_key: bool,
@@ -100,13 +97,14 @@ pub(crate) struct JsonTap {
 impl JsonTap {
     /// A scanner for what is wanted of a document.
     pub(crate) fn new(root: &'static Want) -> Self {
+        let path = Path { length: 0, frames: [root; DEEPEST] };
         Self {
             root,
             state: State::Structure,
             escaped: false,
             depth: 0,
-            tracked: 0,
-            frames: [root; DEEPEST],
+            path,
+            echo: Echo::new(path),
             next: Some(root),
             expects_key: false,
             key: [0; 32],
@@ -131,23 +129,42 @@ impl JsonTap {
         self.state = State::Structure;
         self.escaped = false;
         self.depth = 0;
-        self.tracked = 0;
+        self.path.length = 0;
         self.next = Some(self.root);
         self.expects_key = false;
         self.counts_text = false;
         self.capture = None;
     }
 
-    /// Reads the next piece: ends what the last one has cut, then goes on.
+    /// Reads the first piece of an event.
+    pub(crate) fn begin(&mut self, piece: &[u8], sink: &mut impl Sink) {
+        let mut at = 0;
+        if let Some((known, path)) = self.echo.recall(piece) {
+            at = known;
+            self.depth = path.length;
+            self.path = path;
+            self.expects_key = true;
+            self.next = None;
+        }
+        self.read_from(piece, at, sink);
+        self.echo.keep(piece);
+    }
+
+    /// Reads the next piece.
     pub(crate) fn read(&mut self, piece: &[u8], sink: &mut impl Sink) {
+        self.read_from(piece, 0, sink);
+    }
+
+    /// Ends what the last piece has cut, then goes on.
+    fn read_from(&mut self, piece: &[u8], at: usize, sink: &mut impl Sink) {
         self.from = 0;
         let mut at = match self.state {
-            State::Structure => 0,
+            State::Structure => at,
             State::Key => self.key(piece, 0),
             State::String => self.string(piece, 0, sink),
             State::Scalar => self.scalar(piece, 0, sink),
         };
-        if self.depth > self.tracked {
+        if self.depth > self.path.length {
             at = self.skip(piece, at, sink);
         }
         self.structure(piece, at, sink);
@@ -165,12 +182,13 @@ impl JsonTap {
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => {
                     self.depth -= 1;
-                    if self.depth == self.tracked {
+                    if self.depth == self.path.length {
                         self.value_ends(piece, at, sink);
                         self.document_ends(sink);
                         return at;
                     }
                 }
+                b'\n' => at += octets::spaces(piece.get(at..).unwrap_or_default()),
                 _ => {}
             }
         }
@@ -196,15 +214,16 @@ impl JsonTap {
                 b']' if self.depth == 0 && self.elements => self.closed = true,
                 b'{' | b'[' => {
                     self.open(at - 1, *byte == b'[');
-                    if self.depth > self.tracked {
+                    if self.depth > self.path.length {
                         at = self.skip(piece, at, sink);
                     }
                 }
                 b'}' | b']' => self.close(sink),
-                byte if goes_on(*byte) && *byte != b'+' && *byte != b'.' => {
+                byte if octets::in_scalar(*byte) && !matches!(byte, b'+' | b'.') => {
                     self.value_begins(at - 1);
                     at = self.scalar(piece, at, sink);
                 }
+                b'\n' => at += octets::spaces(piece.get(at..).unwrap_or_default()),
                 _ => {}
             }
         }
@@ -255,6 +274,7 @@ impl JsonTap {
     fn string(&mut self, piece: &[u8], at: usize, sink: &mut impl Sink) -> usize {
         let end = self.string_end(piece, at);
         if self.counts_text {
+            self.echo.counted();
             sink.text(end.unwrap_or(piece.len()) - at);
         }
         let Some(end) = end else {
@@ -262,7 +282,7 @@ impl JsonTap {
             return piece.len();
         };
         self.state = State::Structure;
-        if self.depth == self.tracked {
+        if self.depth == self.path.length {
             self.value_ends(piece, end + 1, sink);
         }
         end + 1
@@ -274,10 +294,10 @@ impl JsonTap {
         loop {
             let rest = piece.get(from..).unwrap_or_default();
             let Some(found) = octets::quote(rest) else {
-                self.escaped = ends_in_escape(rest);
+                self.escaped = octets::ends_in_escape(rest);
                 return None;
             };
-            if !rest.get(..found).is_some_and(ends_in_escape) {
+            if !rest.get(..found).is_some_and(octets::ends_in_escape) {
                 return Some(from + found);
             }
             from += found + 1;
@@ -286,7 +306,7 @@ impl JsonTap {
 
     fn scalar(&mut self, piece: &[u8], at: usize, sink: &mut impl Sink) -> usize {
         let rest = piece.get(at..).unwrap_or_default();
-        let length = rest.iter().take_while(|byte| goes_on(**byte)).count();
+        let length = rest.iter().take_while(|byte| octets::in_scalar(**byte)).count();
         self.state = State::Scalar;
         if length < rest.len() {
             self.state = State::Structure;
@@ -303,18 +323,21 @@ impl JsonTap {
             Some(Want::Elements(element)) if is_array => Some(*element),
             _ => return,
         };
-        if let (Some(want), Some(frame)) = (self.next, self.frames.get_mut(self.tracked)) {
+        if let (Some(want), Some(frame)) = (self.next, self.path.frames.get_mut(self.path.length)) {
             *frame = want;
-            self.tracked += 1;
+            self.path.length += 1;
             self.expects_key = !is_array;
             self.next = inner;
+            if !is_array {
+                self.echo.opened(at + 1, &self.path);
+            }
         }
     }
 
     fn close(&mut self, sink: &mut impl Sink) {
         if self.depth > 0 {
             self.depth -= 1;
-            self.tracked = self.tracked.saturating_sub(1);
+            self.path.length = self.path.length.saturating_sub(1);
             self.expects_key = false;
             self.next = None;
             self.document_ends(sink);
@@ -344,6 +367,7 @@ impl JsonTap {
     fn value_ends(&mut self, piece: &[u8], end: usize, sink: &mut impl Sink) {
         self.counts_text = false;
         let Some(slot) = self.capture.take() else { return };
+        self.echo.captured(slot);
         let last = piece.get(self.from..end).unwrap_or_default();
         if self.held.is_empty() && !self.overflown && last.len() <= MOST_HELD {
             sink.value(slot, last);
@@ -365,26 +389,6 @@ impl JsonTap {
     }
 
     fn frame(&self) -> Option<&'static Want> {
-        self.frames.get(self.tracked.checked_sub(1)?).copied()
+        self.path.frames.get(self.path.length.checked_sub(1)?).copied()
     }
-}
-
-/// The bytes of a number or a word.
-static IN_SCALAR: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
-        byte += 1;
-    }
-    table
-};
-
-fn goes_on(byte: u8) -> bool {
-    IN_SCALAR.get(usize::from(byte)).copied().unwrap_or(false)
-}
-
-/// Whether what follows is escaped: an odd number of backslashes stands before it.
-fn ends_in_escape(text: &[u8]) -> bool {
-    text.last() == Some(&b'\\') && text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }

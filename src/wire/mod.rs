@@ -6,6 +6,7 @@
 pub mod anthropic_messages;
 pub mod charge;
 pub mod coding;
+mod echo;
 pub mod estimate;
 mod fields;
 pub mod filter;
@@ -18,6 +19,7 @@ pub mod openai_embeddings;
 pub mod openai_responses;
 mod openai_usage;
 mod operation;
+mod outline;
 pub mod refusal;
 mod scan;
 mod splice;

@@ -86,7 +86,8 @@ impl Dialect for OpenAiChat {
     }
 
     fn peek<'a>(&self, _: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-        let survey = Survey::of(body, &PLAN)?;
+        let mut survey = Survey::new(body, &PLAN);
+        survey.read()?;
         let fields = &survey.fields;
         let mut peek = Peek { model: fields.text("model")?, choices: fields.choices("n")?, ..Peek::default() };
         peek.spans.model = fields.present("model").map(|field| field.range.clone());
@@ -149,11 +150,11 @@ fn refers(place: &Place<'_>) -> bool {
         return false;
     }
     match place.key {
-        b"type" if place.depth == 3 && place.parent == b"tools" => !is_any(place.text, &["function", "custom"]),
+        b"type" if place.depth == 3 && place.parent == b"tools" => !is_any(&place.text(), &["function", "custom"]),
         b"id" => place.parent == b"audio",
-        b"url" => is_any(place.parent, &["image_url", "video_url", "audio_url", "file"]) && is_remote(place.text),
-        key if is_any(key, &["file_id"]) => !place.text.is_empty(),
-        key if is_any(key, &["image_url", "file_url"]) => is_remote(place.text),
+        b"url" => is_any(place.parent, &["image_url", "video_url", "audio_url", "file"]) && is_remote(&place.text()),
+        key if is_any(key, &["file_id"]) => !place.text().is_empty(),
+        key if is_any(key, &["image_url", "file_url"]) => is_remote(&place.text()),
         _ => false,
     }
 }

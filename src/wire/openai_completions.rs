@@ -32,7 +32,8 @@ impl Dialect for OpenAiCompletions {
     }
 
     fn peek<'a>(&self, _: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-        let survey = Survey::of(body, &PLAN)?;
+        let mut survey = Survey::new(body, &PLAN);
+        survey.read()?;
         let fields = &survey.fields;
         let mut peek = Peek { model: fields.text("model")?, ..Peek::default() };
         peek.spans.model = fields.present("model").map(|field| field.range.clone());

@@ -30,7 +30,8 @@ impl Dialect for OpenAiEmbeddings {
     }
 
     fn peek<'a>(&self, _: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-        let survey = Survey::of(body, &PLAN)?;
+        let mut survey = Survey::new(body, &PLAN);
+        survey.read()?;
         let mut peek = Peek { model: survey.fields.text("model")?, choices: 1, ..Peek::default() };
         peek.spans.model = survey.fields.present("model").map(|field| field.range.clone());
         survey.measure(&mut peek, false, false);

@@ -77,7 +77,8 @@ impl Dialect for OpenAiResponses {
     }
 
     fn peek<'a>(&self, _: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed> {
-        let survey = Survey::of(body, &PLAN)?;
+        let mut survey = Survey::new(body, &PLAN);
+        survey.read()?;
         let fields = &survey.fields;
         let mut peek = Peek { model: fields.text("model")?, choices: 1, ..Peek::default() };
         peek.spans.model = fields.present("model").map(|field| field.range.clone());
@@ -108,11 +109,11 @@ fn refers(place: &Place<'_>) -> bool {
     }
     match place.key {
         b"type" if place.depth == 3 && place.parent == b"tools" => {
-            !is_any(place.text, &["function", "custom", "local_shell", "apply_patch"])
+            !is_any(&place.text(), &["function", "custom", "local_shell", "apply_patch"])
         }
-        b"type" if place.depth == 3 && place.parent == b"input" => place.text == b"item_reference",
-        key if is_any(key, &["file_id"]) => !place.text.is_empty(),
-        key if is_any(key, &["image_url", "file_url"]) => is_remote(place.text),
+        b"type" if place.depth == 3 && place.parent == b"input" => *place.text() == *b"item_reference",
+        key if is_any(key, &["file_id"]) => !place.text().is_empty(),
+        key if is_any(key, &["image_url", "file_url"]) => is_remote(&place.text()),
         _ => false,
     }
 }

@@ -1,14 +1,13 @@
 //! The usage object of OpenAI and its relatives, in chat (`prompt_tokens`) and Responses (`input_tokens`) spelling.
 
-use serde_json::Value;
-
-use super::tap::{Absurd, Reported, count};
+use super::outline::{Absurd, Counts};
+use super::tap::Reported;
 use crate::domain::usage::Usage;
 
 /// Reads usage. Cached tokens are inside the input and reasoning inside the output, with one exception: where the total
 /// says that reasoning stands beside the completion (xAI chat), it is added.
-pub(crate) fn normalise(reported: &Reported) -> Result<Usage, Absurd> {
-    let usage = if reported.usage.is_null() { &reported.side } else { &reported.usage };
+pub(crate) fn normalise(reported: &Reported<'_>) -> Result<Usage, Absurd> {
+    let usage = &Counts::of(reported.usage.or(reported.side));
     let input = first(usage, &[&["prompt_tokens"], &["input_tokens"]])?;
     let completion = first(usage, &[&["completion_tokens"], &["output_tokens"]])?;
     let reasoning = first(
@@ -39,7 +38,7 @@ pub(crate) fn normalise(reported: &Reported) -> Result<Usage, Absurd> {
     )?;
     let beside = completion.zip(reasoning).map(|(completion, reasoning)| completion.saturating_add(reasoning));
     let all = beside.zip(input).map(|(output, input)| output.saturating_add(input));
-    let is_beside = reasoning > Some(0) && all.is_some() && all == count(usage, &["total_tokens"])?;
+    let is_beside = reasoning > Some(0) && all.is_some() && all == usage.count(&["total_tokens"])?;
     Ok(Usage {
         input,
         cached_input,
@@ -50,9 +49,9 @@ pub(crate) fn normalise(reported: &Reported) -> Result<Usage, Absurd> {
     })
 }
 
-fn first(usage: &Value, paths: &[&[&str]]) -> Result<Option<u64>, Absurd> {
+fn first(usage: &Counts<'_>, paths: &[&[&str]]) -> Result<Option<u64>, Absurd> {
     for path in paths {
-        if let Some(found) = count(usage, path)? {
+        if let Some(found) = usage.count(path)? {
             return Ok(Some(found));
         }
     }

@@ -4,9 +4,7 @@
 //! and tells a visitor where keys and values lie. It refuses rather than repairs, so that what is judged here is what a
 //! provider's parser will see. It does not decode values and does not look for duplicates: `fields.rs` does.
 
-use memchr::memchr2;
-
-use super::{ByteRange, Malformed};
+use super::{ByteRange, Malformed, octets};
 
 /// The deepest nesting that is read. Each level costs one bit.
 pub(crate) const MAX_DEPTH: usize = 128;
@@ -28,103 +26,102 @@ pub(crate) enum Kind {
     Null,
 }
 
+/// What stands between the quotes of a string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text {
+    /// Its place.
+    pub(crate) range: ByteRange,
+    /// Whether it is ASCII without escapes, and so says what is written.
+    pub(crate) simple: bool,
+}
+
 /// Hears what the scanner finds. The depth of a value is the number of containers around it.
 pub(crate) trait Visit {
-    /// A key of an object whose members lie at `depth`; the range excludes the quotes.
-    fn key(&mut self, depth: usize, key: ByteRange);
+    /// A key of an object whose members lie at `depth`.
+    fn key(&mut self, depth: usize, key: Text);
     /// A value begins. Scalars come whole (strings with their quotes), containers as their opening bracket.
     fn value(&mut self, depth: usize, kind: Kind, range: ByteRange);
     /// The container that lies at `depth` ends before `end`.
     fn close(&mut self, depth: usize, end: usize);
 }
 
-struct Scanner<'b, V> {
+struct Scanner<'b, 'v, V> {
     body: &'b [u8],
     at: usize,
     depth: usize,
     /// One bit per level, the lowest for the innermost: 1 is an object.
     objects: u128,
-    visit: V,
+    visit: &'v mut V,
+    /// Why a step said `None`.
+    fault: Option<Malformed>,
 }
 
 /// Reads `body` whole and tells `visit` what is in it.
 pub(crate) fn scan(body: &[u8], visit: &mut impl Visit) -> Result<(), Malformed> {
-    if let Err(fault) = std::str::from_utf8(body) {
-        return Err(malformed(&format!("is not UTF-8 at byte {}", fault.valid_up_to())));
+    let mut scanner = Scanner { body, at: 0, depth: 0, objects: 0, visit, fault: None };
+    match scanner.run() {
+        Some(()) => Ok(()),
+        None => Err(scanner.why()),
     }
-    Scanner { body, at: 0, depth: 0, objects: 0, visit }.run()
 }
 
 fn malformed(what: &str) -> Malformed {
     Malformed { message: format!("the request body {what}; send one JSON object"), param: None }
 }
 
-impl<V: Visit> Visit for &mut V {
-    fn key(&mut self, depth: usize, key: ByteRange) {
-        V::key(self, depth, key);
-    }
-    fn value(&mut self, depth: usize, kind: Kind, range: ByteRange) {
-        V::value(self, depth, kind, range);
-    }
-    fn close(&mut self, depth: usize, end: usize) {
-        V::close(self, depth, end);
-    }
-}
-
-impl<V: Visit> Scanner<'_, V> {
-    fn run(mut self) -> Result<(), Malformed> {
+impl<V: Visit> Scanner<'_, '_, V> {
+    fn run(&mut self) -> Option<()> {
         loop {
             if self.value()? {
                 continue;
             }
             if !self.after_value()? {
-                return Ok(());
+                return Some(());
             }
         }
     }
 
     /// Reads a scalar, or opens a container. True when another value must follow at once.
-    fn value(&mut self) -> Result<bool, Malformed> {
-        let start = self.at;
+    fn value(&mut self) -> Option<bool> {
         match self.peek()? {
             b'{' => {
                 self.open(Kind::Object)?;
                 if self.peek()? == b'}' {
-                    return Ok(false);
+                    return Some(false);
                 }
                 self.key()?;
-                Ok(true)
+                Some(true)
             }
             b'[' => {
                 self.open(Kind::Array)?;
-                Ok(self.peek()? != b']')
+                Some(self.peek()? != b']')
             }
             first => {
-                let start = start.max(self.at);
+                let start = self.at;
                 let kind = self.scalar(first)?;
                 self.visit.value(self.depth, kind, start..self.at);
-                Ok(false)
+                Some(false)
             }
         }
     }
 
-    fn scalar(&mut self, first: u8) -> Result<Kind, Malformed> {
+    fn scalar(&mut self, first: u8) -> Option<Kind> {
         match first {
             b'"' => self.string().map(|_| Kind::String),
             b'-' | b'0'..=b'9' => self.number(),
             b't' => self.literal(b"true", Kind::Bool),
             b'f' => self.literal(b"false", Kind::Bool),
             b'n' => self.literal(b"null", Kind::Null),
-            _ => Err(self.fault("a value")),
+            _ => self.wants("a value"),
         }
     }
 
     /// Reads on to the next value: closes containers, passes a comma and a key. False at the end of the text.
-    fn after_value(&mut self) -> Result<bool, Malformed> {
+    fn after_value(&mut self) -> Option<bool> {
         loop {
             if self.depth == 0 {
                 self.skip_space();
-                return if self.at == self.body.len() { Ok(false) } else { Err(self.fault("the end")) };
+                return if self.at == self.body.len() { Some(false) } else { self.wants("the end") };
             }
             let object = self.objects & 1 == 1;
             match (self.peek()?, object) {
@@ -134,7 +131,7 @@ impl<V: Visit> Scanner<'_, V> {
                         self.peek()?;
                         self.key()?;
                     }
-                    return Ok(true);
+                    return Some(true);
                 }
                 (b'}', true) | (b']', false) => {
                     self.at += 1;
@@ -142,72 +139,83 @@ impl<V: Visit> Scanner<'_, V> {
                     self.objects >>= 1;
                     self.visit.close(self.depth, self.at);
                 }
-                (_, true) => return Err(self.fault("`,` or `}`")),
-                (_, false) => return Err(self.fault("`,` or `]`")),
+                (_, true) => return self.wants("`,` or `}`"),
+                (_, false) => return self.wants("`,` or `]`"),
             }
         }
     }
 
-    fn open(&mut self, kind: Kind) -> Result<(), Malformed> {
+    fn open(&mut self, kind: Kind) -> Option<()> {
         if self.depth == MAX_DEPTH {
-            return Err(malformed(&format!("is nested deeper than {MAX_DEPTH} levels")));
+            return self.stop(&format!("is nested deeper than {MAX_DEPTH} levels"));
         }
         self.visit.value(self.depth, kind, self.at..self.at + 1);
         self.at += 1;
         self.depth += 1;
         self.objects = (self.objects << 1) | u128::from(kind == Kind::Object);
-        Ok(())
+        Some(())
     }
 
-    fn key(&mut self) -> Result<(), Malformed> {
+    fn key(&mut self) -> Option<()> {
         if self.body.get(self.at) != Some(&b'"') {
-            return Err(self.fault("a key"));
+            return self.wants("a key");
         }
         let key = self.string()?;
         self.visit.key(self.depth, key);
         if self.peek()? != b':' {
-            return Err(self.fault("`:`"));
+            return self.wants("`:`");
         }
         self.at += 1;
-        Ok(())
+        Some(())
     }
 
-    /// Passes a string; returns the range between its quotes.
-    fn string(&mut self) -> Result<ByteRange, Malformed> {
+    /// Passes a string. Its bytes are looked at once, and decoded only where they are not ASCII.
+    fn string(&mut self) -> Option<Text> {
         let start = self.at + 1;
-        let mut from = start;
+        let (mut from, mut ascii, mut simple) = (start, true, true);
         loop {
-            let rest = self.body.get(from..).unwrap_or_default();
-            let Some(found) = memchr2(b'"', b'\\', rest) else { return Err(malformed("ends inside a string")) };
-            let plain = rest.get(..found).unwrap_or_default();
-            if plain.iter().copied().min().is_some_and(|least| least < 0x20) {
-                self.at = from;
-                return Err(self.fault("no control character in a string"));
+            let run = octets::run(self.body.get(from..).unwrap_or_default());
+            let end = from + run.length;
+            ascii &= run.ascii;
+            match self.body.get(end) {
+                Some(b'"') => {
+                    self.at = end + 1;
+                    let is_text = ascii || std::str::from_utf8(self.body.get(start..end).unwrap_or_default()).is_ok();
+                    let text = Text { range: start..end, simple: simple && ascii };
+                    return if is_text { Some(text) } else { self.wants("UTF-8") };
+                }
+                Some(b'\\') => from = end + self.escape(end)?,
+                _ => return self.cut_string(from),
             }
-            let end = from + found;
-            if rest.get(found) == Some(&b'"') {
-                self.at = end + 1;
-                return Ok(start..end);
-            }
-            from = end + self.escape(end)?;
+            simple = false;
+        }
+    }
+
+    /// What is wrong with a string that goes on at `from` and has neither quote nor escape there.
+    #[cold]
+    fn cut_string(&mut self, from: usize) -> Option<Text> {
+        self.at = from;
+        match memchr::memchr2(b'"', b'\\', self.body.get(from..).unwrap_or_default()) {
+            None => self.stop("ends inside a string"),
+            Some(_) => self.wants("no control character in a string"),
         }
     }
 
     /// The length of the escape that begins at `at`.
-    fn escape(&mut self, at: usize) -> Result<usize, Malformed> {
+    fn escape(&mut self, at: usize) -> Option<usize> {
         match self.body.get(at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Some(2),
             Some(b'u') if self.body.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => {
-                Ok(6)
+                Some(6)
             }
             _ => {
                 self.at = at;
-                Err(self.fault("a valid escape"))
+                self.wants("a valid escape")
             }
         }
     }
 
-    fn number(&mut self) -> Result<Kind, Malformed> {
+    fn number(&mut self) -> Option<Kind> {
         if self.body.get(self.at) == Some(&b'-') {
             self.at += 1;
         }
@@ -227,38 +235,57 @@ impl<V: Visit> Scanner<'_, V> {
             }
             self.digits()?;
         }
-        Ok(Kind::Number)
+        Some(Kind::Number)
     }
 
-    fn digits(&mut self) -> Result<(), Malformed> {
+    fn digits(&mut self) -> Option<()> {
         let start = self.at;
         while self.body.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
-        if self.at == start { Err(self.fault("a digit")) } else { Ok(()) }
+        if self.at == start { self.wants("a digit") } else { Some(()) }
     }
 
-    fn literal(&mut self, word: &[u8], kind: Kind) -> Result<Kind, Malformed> {
+    fn literal(&mut self, word: &[u8], kind: Kind) -> Option<Kind> {
         if !self.body.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
-            return Err(self.fault("a value"));
+            return self.wants("a value");
         }
         self.at += word.len();
-        Ok(kind)
+        Some(kind)
     }
 
     fn skip_space(&mut self) {
-        while matches!(self.body.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.body.get(self.at) {
             self.at += 1;
+            self.at += octets::spaces(self.body.get(self.at..).unwrap_or_default());
         }
     }
 
-    fn peek(&mut self) -> Result<u8, Malformed> {
+    /// The next byte that is no space.
+    fn peek(&mut self) -> Option<u8> {
         self.skip_space();
-        self.body.get(self.at).copied().ok_or_else(|| malformed("ends too early"))
+        let byte = self.body.get(self.at).copied();
+        if byte.is_none() { self.stop("ends too early") } else { byte }
     }
 
-    fn fault(&self, wanted: &str) -> Malformed {
-        malformed(&format!("is not valid JSON: at byte {} there should be {wanted}", self.at))
+    #[cold]
+    fn wants<T>(&mut self, wanted: &str) -> Option<T> {
+        self.stop(&format!("is not valid JSON: at byte {} there should be {wanted}", self.at))
+    }
+
+    #[cold]
+    fn stop<T>(&mut self, what: &str) -> Option<T> {
+        self.fault = Some(malformed(what));
+        None
+    }
+
+    /// What is not UTF-8 is called that, whatever else is wrong.
+    #[cold]
+    fn why(self) -> Malformed {
+        match std::str::from_utf8(self.body) {
+            Ok(_) => self.fault.unwrap_or_else(|| malformed("is not valid JSON")),
+            Err(fault) => malformed(&format!("is not UTF-8 at byte {}", fault.valid_up_to())),
+        }
     }
 }
 
@@ -270,7 +297,7 @@ mod tests {
 
     struct Deaf;
     impl Visit for Deaf {
-        fn key(&mut self, _: usize, _: ByteRange) {}
+        fn key(&mut self, _: usize, _: Text) {}
         fn value(&mut self, _: usize, _: Kind, _: ByteRange) {}
         fn close(&mut self, _: usize, _: usize) {}
     }

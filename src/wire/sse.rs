@@ -49,6 +49,10 @@ impl Sse {
                 continue;
             }
             at = match self.state {
+                State::Name(0) if piece.get(at..).is_some_and(|rest| rest.starts_with(FIELD)) => {
+                    self.state = State::Space;
+                    at + FIELD.len()
+                }
                 State::Name(matched) => self.name(matched, *byte, at, events),
                 State::Space => {
                     self.state = State::Data;

@@ -5,10 +5,9 @@
 //! to "by reference", which makes a hold larger and never smaller.
 
 use std::borrow::Cow;
-use std::rc::Rc;
 
 use super::fields::{Fields, Names, unescape};
-use super::scan::{Kind, MAX_DEPTH, Visit, scan};
+use super::scan::{Kind, Text, Visit, scan};
 use super::{ByteRange, Malformed, Peek};
 use crate::wire::estimate;
 
@@ -23,8 +22,15 @@ pub(crate) struct Place<'b> {
     pub(crate) key: &'b [u8],
     /// The kind of the value.
     pub(crate) kind: Kind,
-    /// The bytes between the quotes of a string; empty for other kinds.
-    pub(crate) text: &'b [u8],
+    /// What is written between the quotes of a string; empty for other kinds.
+    written: &'b [u8],
+}
+
+impl<'b> Place<'b> {
+    /// The text without its escapes. A long one is no word that a rule knows, and its first letters need no decoding.
+    pub(crate) fn text(&self) -> Cow<'b, [u8]> {
+        if self.written.len() < LONGEST_WORD { plain(self.written) } else { Cow::Borrowed(self.written) }
+    }
 }
 
 /// How a dialect's requests are surveyed.
@@ -45,7 +51,12 @@ pub(crate) struct Survey<'a> {
     /// The fields of the body.
     pub(crate) fields: Fields<'a>,
     plan: &'static Plan,
-    keys: [Name; MAX_DEPTH + 2],
+    /// The key over each depth.
+    keys: [Name; SHALLOW],
+    /// The keys over the depths beyond.
+    deep_keys: Vec<Name>,
+    /// The keys that had escapes, without them.
+    decoded: Vec<u8>,
     /// How many messages, prompts or inputs.
     pub(crate) messages: u64,
     /// Whether the messages are numbers: one prompt as token ids.
@@ -55,6 +66,8 @@ pub(crate) struct Survey<'a> {
     pub(crate) refers: bool,
 }
 
+/// The depths whose keys have a place of their own.
+const SHALLOW: usize = 16;
 /// Tokens that a message may add beside its text.
 const PER_MESSAGE: u64 = 16;
 /// Tokens that tools, thinking or structured output may add.
@@ -66,13 +79,26 @@ const LONGEST_KEY: usize = 192;
 const LONGEST_WORD: usize = 256;
 
 impl<'a> Survey<'a> {
-    /// Reads `body` in one pass.
-    pub(crate) fn of(body: &'a [u8], plan: &'static Plan) -> Result<Self, Malformed> {
-        let fields = Fields::new(body, &(0..body.len()), plan.names);
-        let keys = std::array::from_fn(|_| Name::default());
-        let mut survey = Self { body, fields, plan, keys, messages: 0, token_ids: false, text: 0, refers: false };
-        scan(body, &mut survey)?;
-        Ok(Self { fields: survey.fields.check()?, ..survey })
+    /// Prepares to read `body`.
+    pub(crate) fn new(body: &'a [u8], plan: &'static Plan) -> Self {
+        Self {
+            body,
+            fields: Fields::new(body, &(0..body.len()), plan.names),
+            plan,
+            keys: [Name::default(); SHALLOW],
+            deep_keys: Vec::new(),
+            decoded: Vec::new(),
+            messages: 0,
+            token_ids: false,
+            text: 0,
+            refers: false,
+        }
+    }
+
+    /// Reads the body in one pass.
+    pub(crate) fn read(&mut self) -> Result<(), Malformed> {
+        scan(self.body, self)?;
+        self.fields.check()
     }
 
     /// The bounds of the input: bytes of text, plus additions per message and for extras.
@@ -85,56 +111,77 @@ impl<'a> Survey<'a> {
     }
 
     fn name(&self, depth: usize) -> Name {
-        self.keys.get(depth).cloned().unwrap_or_default()
+        let deep = || self.deep_keys.get(depth - SHALLOW);
+        self.keys.get(depth).or_else(deep).copied().unwrap_or_default()
     }
 
-    fn slice(&self, (start, end): (usize, usize)) -> &'a [u8] {
-        self.body.get(start..end).unwrap_or_default()
+    fn key_over(&self, depth: usize) -> &[u8] {
+        let name = self.name(depth);
+        let text = if name.decoded { self.decoded.as_slice() } else { self.body };
+        text.get(name.start..name.end).unwrap_or_default()
+    }
+
+    /// Says what stands over the values at `depth`, which is at most one deeper than what was said before.
+    fn set(&mut self, depth: usize, name: Name) {
+        if let Some(key) = self.keys.get_mut(depth) {
+            *key = name;
+        } else {
+            self.deep_keys.truncate(depth - SHALLOW);
+            self.deep_keys.push(name);
+        }
     }
 
     fn is_message_list(&self, key: &[u8]) -> bool {
         self.plan.messages.iter().any(|name| name.as_bytes() == key)
     }
 
-    fn observe(&mut self, depth: usize, kind: Kind, range: &ByteRange) {
-        let (key, parent) = (self.name(depth), self.name(depth.saturating_sub(1)));
-        let (key, parent) = (key.bytes(self.body), parent.bytes(self.body));
-        let text = if kind == Kind::String { self.slice((range.start + 1, range.end.saturating_sub(1))) } else { &[] };
-        if (depth == 2 || (depth == 1 && kind == Kind::String)) && self.is_message_list(key) {
+    fn count_messages(&mut self, depth: usize, kind: Kind) {
+        let counts = depth == 2 || (depth == 1 && kind == Kind::String);
+        if !(counts || kind == Kind::Number) || !self.is_message_list(self.key_over(depth)) {
+            return;
+        }
+        if counts {
             self.token_ids |= kind == Kind::Number;
             self.messages += u64::from(kind != Kind::Number);
         }
-        if kind == Kind::Number && depth <= 3 && self.is_message_list(key) {
+        if kind == Kind::Number {
             self.text += estimate::BYTES_PER_TOKEN;
         }
-        let by_value = matches!(key, b"data" | b"file_data") || text.starts_with(b"data:");
-        if !by_value {
-            self.text += u64::try_from(text.len()).unwrap_or(0);
+    }
+
+    fn observe(&mut self, depth: usize, kind: Kind, range: &ByteRange) {
+        let body = self.body;
+        let inner = if kind == Kind::String { range.start + 1..range.end.saturating_sub(1) } else { 0..0 };
+        let written = body.get(inner).unwrap_or_default();
+        let key = self.key_over(depth);
+        let refers = depth > 1 && !self.refers && {
+            let parent = self.key_over(depth - 1);
+            (self.plan.refers)(&Place { depth, parent, key, kind, written })
+        };
+        if kind == Kind::String && !matches!(key, b"data" | b"file_data") && !written.starts_with(b"data:") {
+            self.text += u64::try_from(written.len()).unwrap_or(0);
         }
-        if depth > 1 && !self.refers {
-            // A long text is no word that a rule knows, and its first letters need no decoding.
-            let text = if text.len() < LONGEST_WORD { plain(text) } else { Cow::Borrowed(text) };
-            self.refers = (self.plan.refers)(&Place { depth, parent, key, kind, text: &text });
+        self.refers |= refers;
+        if depth <= 3 {
+            self.count_messages(depth, kind);
         }
     }
 }
 
 impl Visit for Survey<'_> {
-    fn key(&mut self, depth: usize, key: ByteRange) {
+    fn key(&mut self, depth: usize, key: Text) {
         if depth > 3 {
-            self.text += u64::try_from(key.len()).unwrap_or(0);
+            self.text += u64::try_from(key.range.len()).unwrap_or(0);
         }
-        if let Some(slot) = self.keys.get_mut(depth) {
-            *slot = Name::of(self.body, &key);
-        }
+        let name = Name::of(&key, self.body, &mut self.decoded);
+        self.set(depth, name);
         self.fields.key(depth, key);
     }
 
     fn value(&mut self, depth: usize, kind: Kind, range: ByteRange) {
         self.observe(depth, kind, &range);
-        let inherited = self.name(depth);
-        if let Some(slot) = self.keys.get_mut(depth + 1) {
-            *slot = inherited;
+        if matches!(kind, Kind::Object | Kind::Array) {
+            self.set(depth + 1, self.name(depth));
         }
         self.fields.value(depth, kind, range);
     }
@@ -144,36 +191,27 @@ impl Visit for Survey<'_> {
     }
 }
 
-/// The key that a value stands under, decoded once however many values do.
-#[derive(Debug, Clone)]
-enum Name {
-    /// As it is written.
-    Plain(ByteRange),
-    /// Without its escapes.
-    Decoded(Rc<[u8]>),
-}
-
-impl Default for Name {
-    fn default() -> Self {
-        Self::Plain(0..0)
-    }
+/// The key that a value stands under: its place in the body or, where it had escapes, among the decoded keys.
+#[derive(Debug, Clone, Copy, Default)]
+struct Name {
+    start: usize,
+    end: usize,
+    decoded: bool,
 }
 
 impl Name {
-    fn of(body: &[u8], key: &ByteRange) -> Self {
-        if key.len() > LONGEST_KEY {
+    fn of(key: &Text, body: &[u8], decoded: &mut Vec<u8>) -> Self {
+        let (start, end) = (key.range.start, key.range.end);
+        if end - start > LONGEST_KEY {
             return Self::default();
         }
-        match plain(body.get(key.clone()).unwrap_or_default()) {
-            Cow::Owned(text) => Self::Decoded(Rc::from(text)),
-            Cow::Borrowed(_) => Self::Plain(key.clone()),
-        }
-    }
-
-    fn bytes<'b>(&'b self, body: &'b [u8]) -> &'b [u8] {
-        match self {
-            Self::Plain(range) => body.get(range.clone()).unwrap_or_default(),
-            Self::Decoded(text) => text,
+        match body.get(key.range.clone()).filter(|_| !key.simple).map(plain) {
+            Some(Cow::Owned(text)) => {
+                let start = decoded.len();
+                decoded.extend_from_slice(&text);
+                Self { start, end: decoded.len(), decoded: true }
+            }
+            _ => Self { start, end, decoded: false },
         }
     }
 }

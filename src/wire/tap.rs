@@ -7,12 +7,10 @@ use serde_json::Value;
 
 use super::estimate::BYTES_PER_TOKEN;
 use super::json_tap::{JsonTap, Sink, Slot, Want};
+use super::outline::{Absurd, Outline, Written, forget_absurd};
 use super::sse::{Events, Sse};
 use super::{Dialect, Framing};
 use crate::domain::usage::Usage;
-
-/// Numbers above this are taken for nonsense: 2⁴⁰ tokens.
-const MOST_TOKENS: u64 = 1 << 40;
 
 /// What a dialect reads of its answers.
 #[derive(Debug)]
@@ -20,21 +18,17 @@ pub struct Reading {
     /// What is wanted of a document.
     pub(crate) wants: Want,
     /// Puts reported usage on one footing.
-    pub(crate) usage: fn(&Reported) -> Result<Usage, Absurd>,
+    pub(crate) usage: fn(&Reported<'_>) -> Result<Usage, Absurd>,
 }
 
-/// Usage as the provider reported it; null where it did not.
-#[derive(Debug, Default)]
-pub(crate) struct Reported {
+/// Usage as the provider reported it; `None` where it did not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reported<'o> {
     /// The last usage object.
-    pub(crate) usage: Value,
+    pub(crate) usage: Option<Written<'o>>,
     /// The last of the second kind (see [`Slot::SideUsage`]).
-    pub(crate) side: Value,
+    pub(crate) side: Option<Written<'o>>,
 }
-
-/// A usage number is negative, not whole, or beyond belief.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Absurd;
 
 /// What an answer said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,11 +97,11 @@ impl Tap {
             self.sse.finish(&mut Event { json: &mut self.json, notes: &mut self.notes });
         }
         let notes = std::mem::take(&mut self.notes);
-        let parsed = |raw: &[u8]| serde_json::from_slice::<Value>(raw).unwrap_or_default();
-        let reported = Reported { usage: parsed(&notes.usage), side: parsed(&notes.side) };
+        let (usage, side) = (Outline::of(&notes.usage), Outline::of(&notes.side));
+        let reported = Reported { usage: usage.value(), side: side.value() };
         let usage = (self.reading.usage)(&reported);
         let absurd = usage.is_err();
-        let remains = if absurd { self.without_nonsense(&reported) } else { Usage::default() };
+        let remains = if absurd { self.without_nonsense(&notes) } else { Usage::default() };
         let usage = usage.unwrap_or_default();
         let whole = match self.framing.unwrap_or(self.asked) {
             Framing::Json => notes.documents > 0,
@@ -128,11 +122,13 @@ impl Tap {
     }
 
     /// What absurd usage still says when the nonsense is taken out.
-    fn without_nonsense(&self, reported: &Reported) -> Usage {
-        let mut kept = Reported { usage: reported.usage.clone(), side: reported.side.clone() };
-        forget_absurd(&mut kept.usage);
-        forget_absurd(&mut kept.side);
-        (self.reading.usage)(&kept).unwrap_or_default()
+    fn without_nonsense(&self, notes: &Notes) -> Usage {
+        let [usage, side] = [&notes.usage, &notes.side].map(|raw| {
+            let mut value = serde_json::from_slice::<Value>(raw).unwrap_or_default();
+            forget_absurd(&mut value);
+            Outline::of_value(&value)
+        });
+        (self.reading.usage)(&Reported { usage: usage.value(), side: side.value() }).unwrap_or_default()
     }
 
     /// Looks at the first byte that is neither space nor byte-order mark.
@@ -153,11 +149,12 @@ impl Tap {
     }
 }
 
-fn tier(reported: &Reported) -> Option<String> {
-    [&reported.usage, &reported.side].into_iter().find_map(|usage| {
-        let tier = usage.get("service_tier").or_else(|| usage.get("serviceTier")).or_else(|| usage.get("trafficType"));
-        tier.and_then(Value::as_str).map(str::to_owned)
-    })
+fn tier(reported: &Reported<'_>) -> Option<String> {
+    let names = ["service_tier", "serviceTier", "trafficType"];
+    [reported.usage, reported.side]
+        .into_iter()
+        .flatten()
+        .find_map(|usage| names.iter().find_map(|name| usage.get(name)).and_then(Written::text))
 }
 
 /// What was heard so far.
@@ -246,13 +243,18 @@ struct Event<'t> {
 
 impl Events for Event<'_> {
     fn data(&mut self, piece: &[u8]) {
+        let begins = self.notes.head_length == 0;
         let free = self.notes.head.get_mut(self.notes.head_length..).unwrap_or_default();
         let length = free.len().min(piece.len());
         if let (Some(free), Some(head)) = (free.get_mut(..length), piece.get(..length)) {
             free.copy_from_slice(head);
             self.notes.head_length += length;
         }
-        self.json.read(piece, self.notes);
+        if begins {
+            self.json.begin(piece, self.notes);
+        } else {
+            self.json.read(piece, self.notes);
+        }
     }
 
     fn end(&mut self) {
@@ -262,30 +264,6 @@ impl Events for Event<'_> {
         self.notes.spoken += u64::from(self.notes.text > self.notes.text_before);
         self.notes.text_before = self.notes.text;
         self.json.reset();
-    }
-}
-
-/// A count at a place of a usage object. Absent, null or beside an object: `None`.
-pub(crate) fn count(usage: &Value, path: &[&str]) -> Result<Option<u64>, Absurd> {
-    let found = path.iter().try_fold(usage, |value, key| value.get(key));
-    match found {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => value.as_u64().filter(|count| *count <= MOST_TOKENS).map(Some).ok_or(Absurd),
-    }
-}
-
-/// Takes out what no count of tokens can be.
-fn forget_absurd(value: &mut Value) {
-    match value {
-        Value::Number(number) if number.as_u64().is_none_or(|count| count > MOST_TOKENS) => *value = Value::Null,
-        Value::Array(items) if items.iter().any(|item| !item.is_object()) => *value = Value::Null,
-        Value::Array(items) => items.iter_mut().for_each(forget_absurd),
-        Value::Object(fields) if fields.is_empty() => *value = Value::Null,
-        Value::Object(fields) => fields.values_mut().for_each(|field| match field {
-            Value::String(_) | Value::Bool(_) => *field = Value::Null,
-            other => forget_absurd(other),
-        }),
-        _ => {}
     }
 }
 
