@@ -2,9 +2,11 @@
 //! is sent without waiting and without fail.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use super::doubts::Remainder;
 use super::entry::LedgerEntry;
@@ -38,10 +40,68 @@ pub(super) enum Finish {
     Resolve(Wait<Result<Option<Remainder>, LedgerError>>),
 }
 
+impl Message {
+    /// Whether somebody waits for it.
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Record(..) | Self::Lease(_, None) => false,
+            Self::Lease(_, Some(_)) | Self::Finish(..) | Self::Stop => true,
+        }
+    }
+}
+
+/// Wakes the writer when nothing was there for it to do, or when somebody waits for it, and not for every row: a wake-up is
+/// a system call of the sender's, and a switch of threads on somebody's core.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    writer: OnceLock<Thread>,
+    /// The writer sleeps because the queue was empty.
+    idle: AtomicBool,
+}
+
+impl Bell {
+    fn ring(&self, urgent: bool) {
+        // With the fence of `rest`: either the writer sees the message, or this sees that it rests.
+        fence(Ordering::SeqCst);
+        let rests = self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::Relaxed);
+        if (urgent || rests)
+            && let Some(writer) = self.writer.get()
+        {
+            writer.unpark();
+        }
+    }
+
+    /// The writer's: sleeps for at most `patience` while there is nothing to do. `None`: nothing came.
+    pub(super) fn rest<T>(&self, patience: Duration, mut next: impl FnMut() -> Option<T>) -> Option<T> {
+        self.writer.get_or_init(std::thread::current);
+        let until = Instant::now() + patience;
+        loop {
+            self.idle.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if let Some(message) = next() {
+                self.idle.store(false, Ordering::Relaxed);
+                return Some(message);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.idle.store(false, Ordering::Relaxed);
+                return None;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+
+    /// The writer's: sleeps until `until`, or until somebody waits for it. Rows that come meanwhile do not wake it.
+    pub(super) fn doze(until: Instant) {
+        std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+    }
+}
+
 /// The queue.
 #[derive(Debug)]
 pub(super) struct Queue {
     sender: Sender<Message>,
+    pub(super) bell: Bell,
     /// Invariant: slots plus live permits plus attempts in the queue are [`QUEUE_SLOTS`].
     slots: AtomicUsize,
     /// Records that were sent and did not reach the disk.
@@ -57,6 +117,7 @@ impl Queue {
         let (sender, receiver) = channel();
         let queue = Self {
             sender,
+            bell: Bell::default(),
             slots: AtomicUsize::new(QUEUE_SLOTS),
             lost: AtomicU64::new(0),
             spooled: AtomicU64::new(0),
@@ -84,7 +145,9 @@ impl Queue {
     /// After the thread has ended the message comes back and is dropped here: its receipt counts the loss, and whoever waits
     /// for it is told by the end of the channel.
     pub(super) fn tell(&self, message: Message) {
+        let urgent = message.is_urgent();
         drop(self.sender.send(message));
+        self.bell.ring(urgent);
     }
 
     pub(super) fn healthy(&self) -> bool {

@@ -15,7 +15,7 @@ use super::LedgerStore;
 use super::error::LedgerError;
 use super::lender::{Lender, Wanted};
 use super::overflow::Overflow;
-use super::queue::{Finish, Message, Queue, Receipt, Wait};
+use super::queue::{Bell, Finish, Message, Queue, Receipt, Wait};
 use super::record::{Done, Record, Rules};
 
 /// The most records of one transaction.
@@ -81,14 +81,14 @@ struct Batch {
 
 impl<S: LedgerStore> Writer<S> {
     fn run(&mut self) {
+        let queue = Arc::clone(&self.queue);
         while !self.stopping {
-            match self.receiver.recv_timeout(self.patience()) {
-                Ok(first) => {
+            match queue.bell.rest(self.patience(), || self.receiver.try_recv().ok()) {
+                Some(first) => {
                     let batch = self.gather(first);
                     self.commit(batch);
                 }
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => self.tick(),
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+                None => self.tick(),
             }
         }
         while let Ok(message) = self.receiver.try_recv() {
@@ -146,10 +146,20 @@ impl<S: LedgerStore> Writer<S> {
                 }
             }
             if batch.records.len() < BATCH_ROWS {
-                next = self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
+                next = self.next_until(deadline);
             }
         }
         batch
+    }
+
+    fn next_until(&self, deadline: Instant) -> Option<Message> {
+        loop {
+            let next = self.receiver.try_recv().ok();
+            if next.is_some() || deadline <= Instant::now() {
+                return next;
+            }
+            Bell::doze(deadline);
+        }
     }
 
     /// A call that began under an earlier policy: the counters that are new since count it too, here and in memory.
