@@ -181,11 +181,16 @@ static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\
 /// Whether a usage object may be in the event: some `"usage"` is not plainly null. One search settles nearly every event,
 /// since a stream that was asked for usage says `"usage":null` until its end.
 fn may_have_usage(event: &[u8]) -> bool {
-    USAGE.find_iter(event).any(|at| {
-        let after = event.get(at + USAGE.needle().len()..).unwrap_or_default().trim_ascii_start();
-        let value = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
-        !matches!(value, Some([b'n', b'u', b'l', b'l', b',' | b'}', ..]))
-    })
+    let mut rest = event;
+    while let Some(at) = USAGE.find(rest) {
+        rest = rest.get(at + USAGE.needle().len()..).unwrap_or_default();
+        let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        match value.and_then(|value| value.strip_prefix(b"null")) {
+            Some(after @ [b',' | b'}', ..]) => rest = after,
+            _ => return true,
+        }
+    }
+    false
 }
 
 fn is_usage_only(event: &[u8]) -> bool {

@@ -3,6 +3,8 @@
 //! The scanner holds no document. It keeps at most one value that a piece has cut in two, up to [`MOST_HELD`], and never
 //! fails: what is not JSON yields nothing. Keys are compared as they are written; providers do not escape them.
 
+use memchr::memchr;
+
 use super::echo::{DEEPEST, Echo, Path};
 use super::octets;
 
@@ -252,6 +254,10 @@ impl JsonTap {
             self.hold_key(bytes);
             self.next = self.key.get(..self.key_length).and_then(|key| self.member(key));
         }
+        if piece.get(end + 1) == Some(&b':') {
+            self.expects_key = false;
+            return end + 2;
+        }
         end + 1
     }
 
@@ -289,11 +295,23 @@ impl JsonTap {
     }
 
     /// The place of the quote that ends the string; `None` when it goes on in the next piece.
+    #[inline]
     fn string_end(&mut self, piece: &[u8], at: usize) -> Option<usize> {
+        if !self.escaped
+            && let Some(rest) = piece.get(at..)
+            && let Some(found) = octets::near_quote(rest)
+            && rest.get(..found).and_then(<[u8]>::last) != Some(&b'\\')
+        {
+            return Some(at + found);
+        }
+        self.far_string_end(piece, at)
+    }
+
+    fn far_string_end(&mut self, piece: &[u8], at: usize) -> Option<usize> {
         let mut from = at + usize::from(std::mem::take(&mut self.escaped));
         loop {
             let rest = piece.get(from..).unwrap_or_default();
-            let Some(found) = octets::quote(rest) else {
+            let Some(found) = memchr(b'"', rest) else {
                 self.escaped = octets::ends_in_escape(rest);
                 return None;
             };
