@@ -33,6 +33,16 @@ pub(super) fn near_quote(text: &[u8]) -> Option<usize> {
     None
 }
 
+static IN_SCALAR: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+        byte += 1;
+    }
+    table
+};
+
 /// How many spaces a text begins with; perhaps fewer near its end.
 pub(super) fn spaces(text: &[u8]) -> usize {
     let mut seen = 0;

@@ -116,7 +116,7 @@ impl Span {
     }
 }
 
-impl<'o> Written<'o> {
+impl Written<'_> {
     /// The member of this name, null or not.
     pub(crate) fn get(self, name: &str) -> Option<Self> {
         let length = u32::try_from(name.len()).ok().filter(|_| self.node.kind == Kind::Object)?;
