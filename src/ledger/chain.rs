@@ -16,7 +16,7 @@ const REAL: u8 = 4;
 
 /// Appends the bytes of a row: for each value its tag, then eight bytes of it or of its length (little endian), then text or
 /// blob as they are.
-pub(super) fn encode(values: &[ValueRef<'_>], out: &mut Vec<u8>) {
+pub(super) fn encode<'a>(values: impl IntoIterator<Item = ValueRef<'a>>, out: &mut Vec<u8>) {
     for value in values {
         match value {
             ValueRef::Null => out.push(NULL),

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Amounts, Unit};
@@ -95,40 +95,40 @@ fn row_of(connection: &Connection, name: &CounterName, window: Window) -> Result
     Ok(connection.last_insert_rowid())
 }
 
-/// Adds a batch's changes to one counter. SQLite would turn a sum beyond 63 bits into a float, which a STRICT table refuses;
-/// so sums are taken here, where they stop at the end of the range.
-pub(super) fn change(connection: &Connection, row: i64, delta: &Delta) -> Result<(), LedgerError> {
-    let (mut posted, mut in_doubt, mut leased) = amounts_of(connection, row)?;
-    for at in 0..3 {
-        posted[at] = posted[at].saturating_add(delta.posted[at]);
-        in_doubt[at] = in_doubt[at].saturating_add(delta.in_doubt[at]);
-        leased[at] = leased[at].saturating_add(delta.leased[at]).max(0);
-    }
-    connection
-        .prepare_cached(
+/// The sums of counters, to be read and changed one after the other.
+pub(super) struct Sums<'a> {
+    read: CachedStatement<'a>,
+    write: CachedStatement<'a>,
+}
+
+impl<'a> Sums<'a> {
+    pub(super) fn of(connection: &'a Connection) -> Result<Self, LedgerError> {
+        let read = connection.prepare_cached(&[SELECT, " WHERE id = ?"].concat())?;
+        let write = connection.prepare_cached(
             "UPDATE counter SET posted_nano_usd = ?, posted_tokens = ?, posted_requests = ?, in_doubt_nano_usd = ?,
                 in_doubt_tokens = ?, in_doubt_requests = ?, leased_nano_usd = ?, leased_tokens = ?, leased_requests = ?
             WHERE id = ?",
-        )?
-        .execute(params![
-            posted[0],
-            posted[1],
-            posted[2],
-            in_doubt[0],
-            in_doubt[1],
-            in_doubt[2],
-            leased[0],
-            leased[1],
-            leased[2],
-            row
-        ])?;
-    Ok(())
-}
+        )?;
+        Ok(Self { read, write })
+    }
 
-fn amounts_of(connection: &Connection, row: i64) -> Result<(Amounts, Amounts, Amounts), LedgerError> {
-    let mut statement = connection.prepare_cached(&[SELECT, " WHERE id = ?"].concat())?;
-    let counter = statement.query_row([row], stored)?;
-    Ok((counter.posted, counter.in_doubt, counter.leased))
+    /// Adds a batch's changes to one counter. SQLite would turn a sum beyond 63 bits into a float, which a STRICT table
+    /// refuses; so sums are taken here, where they stop at the end of the range.
+    pub(super) fn change(&mut self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
+        let (mut posted, mut in_doubt, mut leased) = self.amounts(row)?;
+        for at in 0..3 {
+            posted[at] = posted[at].saturating_add(delta.posted[at]);
+            in_doubt[at] = in_doubt[at].saturating_add(delta.in_doubt[at]);
+            leased[at] = leased[at].saturating_add(delta.leased[at]).max(0);
+        }
+        self.write.execute(params_from_iter(posted.iter().chain(&in_doubt).chain(&leased).chain([&row])))?;
+        Ok(())
+    }
+
+    fn amounts(&mut self, row: i64) -> Result<(Amounts, Amounts, Amounts), LedgerError> {
+        let read = |row: &Row<'_>| Ok((three(row, 4)?, three(row, 7)?, three(row, 10)?));
+        Ok(self.read.query_row([row], read)?)
+    }
 }
 
 /// What a node asks to lease.
@@ -149,7 +149,8 @@ pub struct Grant {
 /// Leases what there is room for, and returns how much that is; 0 when it is less than needed.
 pub(super) fn grant(connection: &Connection, known: &mut Known, ask: &Grant) -> Result<i64, LedgerError> {
     let row = known.row(connection, &ask.counter)?;
-    let (posted, in_doubt, leased) = amounts_of(connection, row)?;
+    let mut sums = Sums::of(connection)?;
+    let (posted, in_doubt, leased) = sums.amounts(row)?;
     let at = ask.unit.index();
     let taken = posted[at].saturating_add(in_doubt[at]).saturating_add(leased[at]);
     let room = ask.ceiling.saturating_sub(taken);
@@ -159,7 +160,7 @@ pub(super) fn grant(connection: &Connection, known: &mut Known, ask: &Grant) -> 
     let amount = ask.want.min(room / 2).max(ask.need);
     let mut delta = Delta::default();
     delta.leased[at] = amount;
-    change(connection, row, &delta)?;
+    sums.change(row, &delta)?;
     Ok(amount)
 }
 
@@ -167,14 +168,17 @@ const SELECT: &str = "SELECT identity, key, window_start, window_end, posted_nan
     in_doubt_nano_usd, in_doubt_tokens, in_doubt_requests, leased_nano_usd, leased_tokens, leased_requests FROM counter";
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<StoredCounter> {
-    let three = |from: usize| Ok::<_, rusqlite::Error>([row.get(from)?, row.get(from + 1)?, row.get(from + 2)?]);
     Ok(StoredCounter {
         name: CounterName { identity: row.get(0)?, key: row.get(1)? },
         window: Window { start: Timestamp::from_micros(row.get(2)?), end: Timestamp::from_micros(row.get(3)?) },
-        posted: three(4)?,
-        in_doubt: three(7)?,
-        leased: three(10)?,
+        posted: three(row, 4)?,
+        in_doubt: three(row, 7)?,
+        leased: three(row, 10)?,
     })
+}
+
+fn three(row: &Row<'_>, from: usize) -> rusqlite::Result<Amounts> {
+    Ok([row.get(from)?, row.get(from + 1)?, row.get(from + 2)?])
 }
 
 /// Feeds every counter whose window has not ended at `now` to `take`.

@@ -115,6 +115,6 @@ pub(super) fn resolve(transaction: &Transaction<'_>, how: &Resolution) -> Result
     let mut delta = counters::Delta::default();
     delta.in_doubt[found.unit.index()] = found.amount.saturating_neg();
     delta.posted[found.unit.index()] = how.spent;
-    counters::change(transaction, row, &delta)?;
+    counters::Sums::of(transaction)?.change(row, &delta)?;
     Ok(Some(found))
 }

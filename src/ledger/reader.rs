@@ -34,6 +34,10 @@ const IDLE_CONNECTIONS: usize = 4;
 /// SQLite's virtual-machine steps between two looks at the clock.
 const STEPS_PER_LOOK: i32 = 10_000;
 
+/// A first attempt bears the number of its request; the index over requests holds the others only.
+const REQUEST: &str = "SELECT * FROM entry WHERE attempt_id = ?1 AND request_id = ?1
+UNION ALL SELECT * FROM entry WHERE request_id = ?1 AND attempt_id <> request_id ORDER BY admitted_at, id";
+
 const REPLAY: &str = "SELECT admitted_at, tenant_id, plan, segment, endpoint_tag, prompt_version, data_mode,
     environment, user_id, workflow_id, provider, coalesce(model_requested, ''), coalesce(cost_nano_usd, 0),
     coalesce(input_tokens, 0), coalesce(output_tokens, 0), logical AND ending <> 'refused', basis = 'in_doubt'
@@ -71,8 +75,7 @@ impl LedgerReader {
     /// The attempts of one request, first one first; empty when there are none.
     pub fn request(&self, id: &str) -> Result<Vec<StoredAttempt>, LedgerError> {
         self.with(Some(PATIENCE), |connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT * FROM entry WHERE request_id = ? ORDER BY admitted_at, id")?;
+            let mut statement = connection.prepare_cached(REQUEST)?;
             Ok(statement.query_map([id], StoredAttempt::from_row)?.collect::<Result<_, _>>()?)
         })
     }

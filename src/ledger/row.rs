@@ -54,10 +54,10 @@ pub(super) mod at {
 }
 
 /// The values of an entry in the order of [`COLUMNS`].
-pub(super) fn values(entry: &LedgerEntry) -> Vec<ToSqlOutput<'_>> {
+pub(super) fn values(entry: &LedgerEntry) -> [ToSqlOutput<'_>; WIDTH] {
     let (tenant, from, usage) = (&entry.tenant, &entry.attribution, &entry.usage);
     let correction = entry.correction.as_ref();
-    vec![
+    [
         text(&entry.attempt_id),
         text(&entry.request_id),
         number(entry.admitted_at.micros()),
@@ -106,15 +106,14 @@ pub(super) fn values(entry: &LedgerEntry) -> Vec<ToSqlOutput<'_>> {
     ]
 }
 
-/// The same values as the chain and the spool see them.
-pub(super) fn references<'a>(values: &'a [ToSqlOutput<'a>]) -> Vec<ValueRef<'a>> {
-    let reference = |value: &'a ToSqlOutput<'a>| match value {
+/// A value as the chain and the spool see it.
+pub(super) fn reference<'a>(value: &'a ToSqlOutput<'a>) -> ValueRef<'a> {
+    match value {
         ToSqlOutput::Borrowed(value) => *value,
         ToSqlOutput::Owned(value) => ValueRef::from(value),
         // Entries hold numbers and texts only.
         _ => ValueRef::Null,
-    };
-    values.iter().map(reference).collect()
+    }
 }
 
 const NULL: ToSqlOutput<'static> = ToSqlOutput::Owned(Value::Null);
@@ -153,11 +152,11 @@ const POSTING: usize = 7;
 pub(super) fn frame(entry: &LedgerEntry) -> Vec<u8> {
     let values = values(entry);
     let mut bytes = Vec::new();
-    chain::encode(&references(&values), &mut bytes);
+    chain::encode(values.iter().map(reference), &mut bytes);
     for posting in &entry.postings {
         let (name, window) = (posting.counter.name(), posting.counter.window());
         chain::encode(
-            &[
+            [
                 ValueRef::Text(name.identity.as_bytes()),
                 ValueRef::Text(name.key.as_bytes()),
                 ValueRef::Integer(window.start.micros()),

@@ -19,10 +19,10 @@ const APPLICATION_ID: i32 = 0x506c_696d;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Each entry brings the schema from its index to the next version.
-const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
+const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 /// The newest schema that this program knows.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 const VERSION_1: &str = "
 CREATE TABLE attempt (
@@ -147,6 +147,12 @@ CREATE TABLE head (
     chain BLOB NOT NULL
 ) STRICT;
 INSERT INTO head SELECT 1, 0, coalesce(max(id), 0), zeroblob(32) FROM entry;
+";
+
+/// A first attempt is found by its own number, so only the others need an index by request.
+const VERSION_3: &str = "
+DROP INDEX attempt_by_request;
+CREATE INDEX entry_by_request ON entry (request_id) WHERE attempt_id <> request_id;
 ";
 
 /// Opens the one connection that writes, and brings the schema up to date.

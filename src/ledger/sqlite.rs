@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params, params_from_iter};
+use rusqlite::{CachedStatement, Connection, ToSql, Transaction, TransactionBehavior, params, params_from_iter};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::price::PriceRow;
@@ -15,7 +15,7 @@ use crate::domain::tenant::Tenant;
 use crate::domain::usage::Basis;
 
 use super::chain::{self, Chain};
-use super::counters::{self, Delta, Known, StoredCounter};
+use super::counters::{self, Delta, Known, StoredCounter, Sums};
 use super::entry::{LedgerEntry, TransitionEntry};
 use super::error::LedgerError;
 use super::record::{Done, Record, Seed};
@@ -77,10 +77,10 @@ impl SqliteStore {
     /// many leases that were.
     pub fn begin_run(&mut self, spooled: &[Vec<u8>]) -> Result<usize, LedgerError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut work = Work::new(&transaction, &self.insert, self.chain, self.last, (&mut self.known, &self.prices));
+        let mut work = Work::new(&transaction, &self.insert, self.chain, self.last, (&mut self.known, &self.prices))?;
         let strange = spooled.iter().map(|frame| work.spooled(frame)).collect::<Result<Vec<bool>, _>>()?;
         work.finish()?;
-        let (chain, last) = (work.chain, work.done.last);
+        let Made { chain, done: Done { last, .. }, .. } = work.made();
         let (epoch, doubted) = doubts::recover(&transaction)?;
         transaction.commit()?;
         (self.chain, self.last) = (chain, last);
@@ -99,7 +99,9 @@ impl SqliteStore {
 /// What one transaction has done so far, none of which counts before it is committed.
 struct Work<'a> {
     transaction: &'a Transaction<'a>,
-    insert: &'a str,
+    insert: CachedStatement<'a>,
+    /// The bytes of the row that is written, kept for their room.
+    encoded: Vec<u8>,
     chain: Chain,
     known: &'a mut Known,
     prices: &'a HashMap<usize, Arc<PriceRow>>,
@@ -108,12 +110,19 @@ struct Work<'a> {
     done: Done,
 }
 
+/// What is true once the transaction is committed.
+struct Made {
+    chain: Chain,
+    new_prices: Vec<Arc<PriceRow>>,
+    done: Done,
+}
+
 impl LedgerStore for SqliteStore {
     fn append(&mut self, batch: &[Record]) -> Result<Done, LedgerError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut work = Work::new(&transaction, &self.insert, self.chain, self.last, (&mut self.known, &self.prices));
+        let mut work = Work::new(&transaction, &self.insert, self.chain, self.last, (&mut self.known, &self.prices))?;
         let worked = batch.iter().try_for_each(|record| work.take(record)).and_then(|()| work.finish());
-        let Work { chain, new_prices, done, .. } = work;
+        let Made { chain, new_prices, done } = work.made();
         let committed = worked.and_then(|()| Ok(transaction.commit()?));
         if let Err(error) = committed {
             // Rows of counters that the transaction made are gone with it.
@@ -141,17 +150,22 @@ impl<'a> Work<'a> {
         chain: Chain,
         last: i64,
         (known, prices): (&'a mut Known, &'a HashMap<usize, Arc<PriceRow>>),
-    ) -> Self {
-        Self {
+    ) -> Result<Self, LedgerError> {
+        Ok(Self {
             transaction,
-            insert,
+            insert: transaction.prepare_cached(insert)?,
+            encoded: Vec::with_capacity(1024),
             chain,
             known,
             prices,
             new_prices: Vec::new(),
             deltas: HashMap::new(),
             done: Done { last, ..Done::default() },
-        }
+        })
+    }
+
+    fn made(self) -> Made {
+        Made { chain: self.chain, new_prices: self.new_prices, done: self.done }
     }
 
     fn take(&mut self, record: &Record) -> Result<(), LedgerError> {
@@ -203,13 +217,12 @@ impl<'a> Work<'a> {
 
     /// Whether the row was not there yet.
     fn insert(&mut self, values: &[ToSqlOutput<'_>]) -> Result<bool, LedgerError> {
-        let mut encoded = Vec::with_capacity(512);
-        chain::encode(&row::references(values), &mut encoded);
+        self.encoded.clear();
+        chain::encode(values.iter().map(row::reference), &mut self.encoded);
         let mut chain = self.chain;
-        let link = chain.link(&encoded);
-        let mut statement = self.transaction.prepare_cached(self.insert)?;
+        let link = chain.link(&self.encoded);
         let link = ToSqlOutput::Borrowed(ValueRef::Blob(&link));
-        if statement.execute(params_from_iter(values.iter().chain([&link])))? == 0 {
+        if self.insert.execute(params_from_iter(values.iter().chain([&link])))? == 0 {
             return Ok(false);
         }
         self.chain = chain;
@@ -267,7 +280,11 @@ impl<'a> Work<'a> {
         let mut deltas: Vec<(i64, Delta)> = self.deltas.drain().collect();
         // In the order of the table, so that a batch touches its pages once.
         deltas.sort_unstable_by_key(|(row, _)| *row);
-        deltas.iter().try_for_each(|(row, delta)| counters::change(self.transaction, *row, delta))
+        if deltas.is_empty() {
+            return Ok(());
+        }
+        let mut sums = Sums::of(self.transaction)?;
+        deltas.iter().try_for_each(|(row, delta)| sums.change(*row, delta))
     }
 
     fn finish(&mut self) -> Result<(), LedgerError> {

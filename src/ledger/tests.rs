@@ -133,8 +133,8 @@ fn files_of_others_and_of_the_future_are_refused() {
     connection.pragma_update(None, "user_version", 7).expect("a version");
     drop(connection);
     let refusal = Ledger::open(&place.path).expect_err("a newer schema").to_string();
-    insta::assert_snapshot!(refusal, @"the ledger has schema 7 and this program knows schemas up to 2: run the newer Plimsoll that wrote it");
-    assert!(matches!(LedgerReader::open(&place.path), Err(LedgerError::NewerSchema { found: 7, known: 2 })));
+    insta::assert_snapshot!(refusal, @"the ledger has schema 7 and this program knows schemas up to 3: run the newer Plimsoll that wrote it");
+    assert!(matches!(LedgerReader::open(&place.path), Err(LedgerError::NewerSchema { found: 7, known: 3 })));
 
     let other = place.path.with_extension("other");
     rusqlite::Connection::open(&other).expect("a database").execute_batch("CREATE TABLE x (y)").expect("a table");

@@ -152,7 +152,7 @@ impl Work {
         self.report.chained += 1;
         let values = (0..row::WIDTH).map(|at| row.get_ref(column(at))).collect::<Result<Vec<_>, _>>()?;
         let mut encoded = Vec::new();
-        chain::encode(&values, &mut encoded);
+        chain::encode(values, &mut encoded);
         let mut chain = self.chain.unwrap_or(Chain::GENESIS);
         if chain.link(&encoded) != stored {
             self.report.found(|| format!("row {id} is not as it was written, or rows before it are missing"));

@@ -6,13 +6,13 @@
 use bytes::Bytes;
 
 use super::fields::Names;
-use super::json_tap::{Slot, Want};
 use super::openai_chat::read_caps;
 use super::outline::{Absurd, Counts, Written};
 use super::scan::Kind;
 use super::splice::{self, Writes};
 use super::survey::{Place, Plan, Survey, is_any};
 use super::tap::{Reading, Reported, sum};
+use super::want::{Slot, Want};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target};
 use crate::domain::usage::Usage;
 

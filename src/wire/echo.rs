@@ -4,7 +4,7 @@
 //! A beginning is passed over only where reading it again would change nothing: it holds no counted text, and nothing that
 //! was captured in it has been captured once more behind it.
 
-use super::json_tap::{Slot, Want};
+use super::want::{Slot, Want};
 
 /// The deepest container that is looked into.
 pub(super) const DEEPEST: usize = 6;

@@ -10,8 +10,9 @@ use memchr::memchr2;
 use memchr::memmem::Finder;
 use smallvec::SmallVec;
 
-use super::json_tap::{JsonTap, Sink, Slot, Want};
+use super::json_tap::{JsonTap, Sink};
 use super::sse::{Events, Sse};
+use super::want::{Slot, Want};
 
 /// The longest event that is held back; a longer one is passed on as it comes.
 const MOST_HELD: usize = 256 * 1024;

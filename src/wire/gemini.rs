@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::fields::{Fields, Names, wrong};
-use super::json_tap::{Slot, Want};
 use super::openai_chat::read_caps;
 use super::operation::gemini_call;
 use super::outline::{Absurd, Counts};
@@ -17,6 +16,7 @@ use super::scan::Kind;
 use super::splice::{self, Writes};
 use super::survey::{Place, Plan, Survey, is_any, is_remote};
 use super::tap::{Reading, Reported, sum};
+use super::want::{Slot, Want};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target};
 use crate::domain::usage::Usage;
 

@@ -26,6 +26,7 @@ mod splice;
 mod sse;
 mod survey;
 pub mod tap;
+mod want;
 mod zstd;
 
 use std::borrow::Cow;

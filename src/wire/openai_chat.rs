@@ -7,12 +7,12 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::fields::{Fields, Names};
-use super::json_tap::{Slot, Want};
 use super::openai_usage;
 use super::scan::Kind;
 use super::splice::{self, Writes};
 use super::survey::{Place, Plan, Survey, is_any, is_remote};
 use super::tap::Reading;
+use super::want::{Slot, Want};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target, UsageFlag};
 
 /// OpenAI chat completions.

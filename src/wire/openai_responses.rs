@@ -5,13 +5,13 @@
 use bytes::Bytes;
 
 use super::fields::Names;
-use super::json_tap::{Slot, Want};
 use super::openai_chat::read_caps;
 use super::openai_usage;
 use super::scan::Kind;
 use super::splice::{self, Writes};
 use super::survey::{Place, Plan, Survey, is_any, is_remote};
 use super::tap::Reading;
+use super::want::{Slot, Want};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target};
 
 /// OpenAI Responses.

@@ -6,9 +6,10 @@
 use serde_json::Value;
 
 use super::estimate::BYTES_PER_TOKEN;
-use super::json_tap::{JsonTap, Sink, Slot, Want};
+use super::json_tap::{JsonTap, Sink};
 use super::outline::{Absurd, Outline, Written, forget_absurd};
 use super::sse::{Events, Sse};
+use super::want::{Slot, Want};
 use super::{Dialect, Framing};
 use crate::domain::usage::Usage;
 

@@ -22,7 +22,7 @@ fn row() -> impl Strategy<Value = Vec<Value>> {
 fn bytes_of(row: &[Value]) -> Vec<u8> {
     let values: Vec<ValueRef<'_>> = row.iter().map(ValueRef::from).collect();
     let mut bytes = Vec::new();
-    encode(&values, &mut bytes);
+    encode(values.iter().copied(), &mut bytes);
     bytes
 }
 
@@ -74,7 +74,7 @@ fn a_row_has_the_same_bytes_before_and_after_sqlite() {
         .query_row("SELECT * FROM t", [], |stored| {
             let values = (0..5).map(|at| stored.get_ref(at)).collect::<Result<Vec<_>, _>>()?;
             let mut bytes = Vec::new();
-            encode(&values, &mut bytes);
+            encode(values.iter().copied(), &mut bytes);
             Ok(bytes)
         })
         .expect("the row");

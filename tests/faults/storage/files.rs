@@ -176,7 +176,7 @@ fn d8_a_reader_that_stays_does_not_stop_the_writer_and_the_log_shrinks_when_it_g
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("plimsoll.db");
     let ledger = Ledger::open(&path).expect("a new ledger");
-    let many = std::env::var("PLIMSOLL_READER_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(28_000);
+    let many = std::env::var("PLIMSOLL_READER_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(36_000);
     write(&ledger, 0, 1_000);
     let stays = read(&path);
     stays.execute_batch("BEGIN").expect("a transaction");

@@ -1,0 +1,169 @@
+//! `cargo bench --bench ledger`: what a row costs the thread that writes, and how many a second it can take.
+//!
+//! Rows are as a gateway under load makes them, and the file stands below the folder for temporary files: point `TMPDIR` at
+//! the disk in question. Times of the processor are those of the writer's thread, as Linux counts them.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plimsoll::domain::attribution::Attribution;
+use plimsoll::domain::clock::Timestamp;
+use plimsoll::domain::money::Money;
+use plimsoll::domain::tenant::{Tenant, TenantId};
+use plimsoll::domain::usage::{Basis, Usage};
+use plimsoll::domain::window::Window;
+use plimsoll::ledger::entry::{Ending, LedgerEntry};
+use plimsoll::ledger::{Ledger, LedgerStore, Record, SqliteStore};
+use plimsoll::meter::counter::{CounterName, WindowCounter};
+use plimsoll::meter::reservation::{Posting, Postings};
+
+const ROWS: u64 = 100_000;
+const TENANTS: u64 = 500;
+/// 2026-11-01 and a month later.
+const WINDOW: (i64, i64) = (1_793_491_200, 1_796_083_200);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    println!("{ROWS} rows of {TENANTS} tenants, each in two counters, synchronous = FULL");
+    for batch in [50, 100, 500] {
+        let path = folder.path().join(format!("batches-of-{batch}.db"));
+        transactions(&path, batch)?;
+    }
+    queued(&folder.path().join("queued.db"))
+}
+
+/// The store alone, in transactions of one size.
+fn transactions(path: &Path, batch: u64) -> Result<(), Box<dyn Error>> {
+    let mut store = SqliteStore::open(path)?;
+    let rows = Rows::new();
+    let (mut spent, mut took) = (Duration::ZERO, Duration::ZERO);
+    for first in (0..ROWS).step_by(usize::try_from(batch)?) {
+        let records: Vec<Record> =
+            (first..first + batch).map(|number| Record::Attempt(Box::new(rows.entry(number)))).collect();
+        let (before, began) = (own_time("self")?, Instant::now());
+        store.append(&records)?;
+        spent += own_time("self")?.saturating_sub(before);
+        took += began.elapsed();
+    }
+    report(&format!("transactions of {batch}"), spent, took);
+    Ok(())
+}
+
+/// The whole ledger: as many rows as it takes, from one thread that never waits.
+fn queued(path: &Path) -> Result<(), Box<dyn Error>> {
+    let ledger = Ledger::open(path)?;
+    let rows = Rows::new();
+    let writer = writer_thread()?;
+    let (before, began) = (own_time(&writer)?, Instant::now());
+    for number in 0..ROWS {
+        let entry = rows.entry(number);
+        let permit = loop {
+            match ledger.permit() {
+                Some(permit) => break permit,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        permit.send(entry);
+    }
+    ledger.flush()?;
+    let spent = own_time(&writer)?.saturating_sub(before);
+    report("through the queue", spent, began.elapsed());
+    let lost = ledger.lost();
+    ledger.close();
+    if lost > 0 { Err(format!("{lost} rows were lost").into()) } else { Ok(()) }
+}
+
+fn report(what: &str, spent: Duration, took: Duration) {
+    let each = spent.as_nanos() / u128::from(ROWS);
+    let rate = u128::from(ROWS) * 1_000_000_000 / took.as_nanos().max(1);
+    println!("{what:<24} {rate:>8} rows/s {:>4}.{:02} CPU-µs per row", each / 1_000, each % 1_000 / 10);
+}
+
+/// The time that a thread had a processor.
+fn own_time(thread: &str) -> Result<Duration, Box<dyn Error>> {
+    let path = if thread == "self" { "/proc/thread-self/schedstat".to_owned() } else { format!("{thread}/schedstat") };
+    let text = fs::read_to_string(path)?;
+    let ran = text.split_whitespace().next().ok_or("an empty schedstat")?;
+    Ok(Duration::from_nanos(ran.parse()?))
+}
+
+fn writer_thread() -> Result<String, Box<dyn Error>> {
+    for task in fs::read_dir("/proc/self/task")? {
+        let path = task?.path();
+        if fs::read_to_string(path.join("comm"))?.trim() == "ledger" {
+            return Ok(path.display().to_string());
+        }
+    }
+    Err("no thread is called `ledger`".into())
+}
+
+/// What rows have in common.
+struct Rows {
+    tenants: Vec<(Arc<Tenant>, Postings)>,
+    attribution: Arc<Attribution>,
+    words: [Arc<str>; 6],
+}
+
+impl Rows {
+    fn new() -> Self {
+        let window = Window { start: Timestamp::from_seconds(WINDOW.0), end: Timestamp::from_seconds(WINDOW.1) };
+        let tenant = |number: u64| {
+            let id = TenantId::new(&format!("tenant-{number:05}")).expect("a tenant's name");
+            let mut postings = Postings::new();
+            for identity in ["per_tenant/usd/month", "per_tenant_endpoint/usd/month"] {
+                let name = CounterName { identity: Arc::from(identity), key: Arc::from(id.as_str()) };
+                let counter = Arc::new(WindowCounter::named(Arc::new(name), window));
+                postings.push(Posting { counter, covered: [0; 3] });
+            }
+            let tenant =
+                Tenant { plan: Some(Arc::from("growth")), segment: Some(Arc::from("smb")), ..Tenant::unknown(id) };
+            (Arc::new(tenant), postings)
+        };
+        let attribution = Attribution { endpoint_tag: Arc::from("digest.daily"), ..Attribution::default() };
+        let words = ["openai", "openai-chat", "/v1/chat/completions", "gpt-4o-mini", "r1 9f3c1ae", ""].map(Arc::from);
+        Self { tenants: (0..TENANTS).map(tenant).collect(), attribution: Arc::new(attribution), words }
+    }
+
+    fn entry(&self, number: u64) -> LedgerEntry {
+        // Any odd number spreads: what matters is that ids do not come in order within a moment.
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let id: Arc<str> = Arc::from(format!("req_{:08x}{:012x}", number / 16, mixed >> 16));
+        let tenant = usize::try_from(mixed % TENANTS).unwrap_or(0);
+        let (tenant, postings) = &self.tenants[tenant];
+        let [provider, dialect, path, model, policy, nothing] = &self.words;
+        LedgerEntry {
+            attempt_id: Arc::clone(&id),
+            request_id: id,
+            admitted_at: Timestamp::from_micros(WINDOW.0 * 1_000_000 + i64::try_from(number * 90).unwrap_or(0)),
+            tenant: Arc::clone(tenant),
+            attribution: Arc::clone(&self.attribution),
+            key_name: Some(Arc::from("backend")),
+            provider: Arc::clone(provider),
+            dialect: Arc::clone(dialect),
+            path: Arc::clone(path),
+            model_requested: Some(Arc::clone(model)),
+            model_served: Some(Arc::clone(model)),
+            model_answered: Some(Arc::clone(model)),
+            stream: false,
+            logical: true,
+            usage: Usage { input: Some(512), cached_input: Some(0), output: Some(180), ..Usage::default() },
+            basis: Basis::Exact,
+            price: None,
+            cost: Some(Money::from_nano(184_800)),
+            status: 200,
+            ending: Ending::Complete,
+            decision: Arc::clone(nothing),
+            would: Arc::clone(nothing),
+            policy: Arc::clone(policy),
+            overhead_us: 41,
+            first_byte_us: Some(812_345),
+            duration_us: 2_345_678,
+            postings: postings.clone(),
+            snapshot: 1,
+            correction: None,
+        }
+    }
+}
