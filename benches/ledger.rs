@@ -3,6 +3,8 @@
 //! Rows are as a gateway under load makes them, and the file stands below the folder for temporary files: point `TMPDIR` at
 //! the disk in question. Times of the processor are those of the writer's thread, as Linux counts them.
 
+#![expect(clippy::print_stdout, reason = "a program that reports")]
+
 use std::error::Error;
 use std::fs;
 use std::path::Path;

@@ -17,7 +17,7 @@ use super::answer::{Answer, Fault};
 /// Bytes that one read takes at most: a whole burst of 64 events.
 pub(super) const READ_AT_MOST: usize = 32 * 1_024;
 /// How long calls in flight may take after the word to stop.
-const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// One kind of request, rendered for one target.
@@ -34,6 +34,7 @@ pub(super) struct Order {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     requests: AtomicU64,
+    events: AtomicU64,
     errors: AtomicU64,
     first_fault: Mutex<Option<Fault>>,
 }
@@ -50,6 +51,11 @@ impl Tally {
 
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Events of streams, those that still run among them.
+    pub(super) fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
     }
 
     pub(super) fn errors(&self) -> u64 {
@@ -74,7 +80,7 @@ impl Load {
         let (tally, stop) = (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
         let drivers = cores.iter().enumerate().map(|(at, core)| {
             let lanes = (at..connections).step_by(cores.len()).collect();
-            core.spawn(drive(order.clone(), lanes, Arc::clone(&tally), Arc::clone(&stop)))
+            core.spawn(drive(order.clone(), (lanes, connections), Arc::clone(&tally), Arc::clone(&stop)))
         });
         Self { drivers: drivers.collect(), tally, stop }
     }
@@ -83,9 +89,14 @@ impl Load {
         &self.tally
     }
 
+    /// No call begins any more.
+    pub(super) fn last_calls(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Lets the calls in flight finish and returns what was counted in all.
     pub(super) fn stop(self) -> Arc<Tally> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.last_calls();
         while !self.drivers.iter().all(JoinHandle::is_finished) {
             std::thread::sleep(LOOK_EVERY);
         }
@@ -93,10 +104,11 @@ impl Load {
     }
 }
 
-async fn drive(order: Order, lanes: Vec<usize>, tally: Arc<Tally>, stop: Arc<AtomicBool>) {
+async fn drive(order: Order, (lanes, all): (Vec<usize>, usize), tally: Arc<Tally>, stop: Arc<AtomicBool>) {
     let mut connections = JoinSet::new();
     for lane in lanes {
-        connections.spawn(repeat(order.clone(), lane, Arc::clone(&tally), Arc::clone(&stop)));
+        let place = (lane, u64::try_from(all).unwrap_or(1));
+        connections.spawn(repeat(order.clone(), place, Arc::clone(&tally), Arc::clone(&stop)));
     }
     while !stop.load(Ordering::Relaxed) {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -108,18 +120,17 @@ async fn drive(order: Order, lanes: Vec<usize>, tally: Arc<Tally>, stop: Arc<Ato
 }
 
 /// One connection: request upon request, and a new connection when the other side closes it.
-async fn repeat(order: Order, lane: usize, tally: Arc<Tally>, stop: Arc<AtomicBool>) {
+async fn repeat(order: Order, (lane, lanes): (usize, u64), tally: Arc<Tally>, stop: Arc<AtomicBool>) {
     let mut request = order.bytes.to_vec();
-    let mut tenant = u64::try_from(lane).unwrap_or(0);
+    let mut turn = u64::try_from(lane).unwrap_or(0);
     let mut wire = None;
     let mut buffer = vec![0; READ_AT_MOST];
     while !stop.load(Ordering::Relaxed) {
         if let Some((at, tenants)) = order.tenants {
-            // Steps that share no divisor with the number of tenants visit all of them.
-            tenant = (tenant + 7_919) % tenants;
-            name_tenant(&mut request, at, tenant);
+            name_tenant(&mut request, at, scattered(turn, tenants));
+            turn += lanes;
         }
-        match exchange(&mut wire, &order, &request, &mut buffer).await {
+        match exchange(&mut wire, &order, &request, (&mut buffer, &tally)).await {
             Ok(()) => tally.answered(),
             Err(fault) => {
                 wire = None;
@@ -130,6 +141,12 @@ async fn repeat(order: Order, lane: usize, tally: Arc<Tally>, stop: Arc<AtomicBo
     }
 }
 
+/// The tenant whose turn it is: all have theirs before the first has it again, and neighbours in time are none in number.
+pub(super) fn scattered(turn: u64, tenants: u64) -> u64 {
+    const STEP: u64 = 7_919; // a prime
+    turn.wrapping_mul(STEP) % tenants
+}
+
 /// Writes a tenant's number over the six digits at `at`.
 pub(super) fn name_tenant(request: &mut [u8], at: usize, tenant: u64) {
     let digits = format!("{tenant:06}");
@@ -138,7 +155,12 @@ pub(super) fn name_tenant(request: &mut [u8], at: usize, tenant: u64) {
     }
 }
 
-async fn exchange(wire: &mut Option<TcpStream>, order: &Order, request: &[u8], buffer: &mut [u8]) -> Result<(), Fault> {
+async fn exchange(
+    wire: &mut Option<TcpStream>,
+    order: &Order,
+    request: &[u8],
+    (buffer, tally): (&mut [u8], &Tally),
+) -> Result<(), Fault> {
     let mut tcp = match wire.take() {
         Some(tcp) => tcp,
         None => connect(order.address).await?,
@@ -150,7 +172,10 @@ async fn exchange(wire: &mut Option<TcpStream>, order: &Order, request: &[u8], b
         if read == 0 {
             return Err(Fault::Closed);
         }
-        if answer.feed(buffer.get(..read).unwrap_or_default())? {
+        let events = answer.events();
+        let whole = answer.feed(buffer.get(..read).unwrap_or_default())?;
+        tally.events.fetch_add(answer.events() - events, Ordering::Relaxed);
+        if whole {
             break;
         }
     }
@@ -164,4 +189,16 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
     Ok(tcp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_tenants_have_their_turn() {
+        let mut seen: Vec<u64> = (0..1_000).map(|turn| scattered(turn, 1_000)).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..1_000).collect::<Vec<u64>>());
+    }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::answer::{Answer, Fault};
-use super::load::{Order, READ_AT_MOST, name_tenant};
+use super::load::{Order, READ_AT_MOST, name_tenant, scattered};
 
 /// Connections, and threads, that share the rate.
 const LANES: u32 = 32;
@@ -84,7 +84,7 @@ impl Lane {
         while let Some(offset) = beat.checked_mul(nth).filter(|offset| *offset < length) {
             let due = started + offset;
             if let Some((at, tenants)) = self.order.tenants {
-                name_tenant(&mut self.request, at, u64::from(nth) % tenants);
+                name_tenant(&mut self.request, at, scattered(u64::from(nth), tenants));
             }
             let from = self.wait_until(due);
             match self.exchange(&mut buffer) {

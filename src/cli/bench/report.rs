@@ -1,11 +1,15 @@
 //! What was measured, as tables for people and as JSON. Integers all the way: nanoseconds, microseconds, KiB, percent.
 
+use std::fmt::Write as _;
+use std::io;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cli::text::{count, table};
 
+use super::load::Tally;
+use super::measure::Target;
 use super::pace::Latencies;
 use super::process::Cpu;
 
@@ -24,6 +28,8 @@ pub(super) struct Row {
     pub(super) latencies: Option<Latencies>,
     /// Before the first call and at the end of the load.
     pub(super) resident_kib: Option<(u64, u64)>,
+    /// Streams that ran at once, where streams are what is measured.
+    pub(super) streams: u64,
 }
 
 impl Row {
@@ -37,13 +43,33 @@ impl Row {
             cpu: None,
             latencies: None,
             resident_kib: None,
+            streams: 0,
         }
     }
 
-    pub(super) fn add_cpu(&mut self, cpu: Cpu) {
-        let so_far = self.cpu.get_or_insert_default();
+    /// What its process took between two looks at it.
+    pub(super) fn add_cpu(&mut self, after: Option<Cpu>, before: Option<Cpu>) {
+        let (Some(after), Some(before)) = (after, before) else { return };
+        let (so_far, cpu) = (self.cpu.get_or_insert_default(), after - before);
         so_far.all += cpu.all;
         so_far.ledger += cpu.ledger;
+    }
+
+    pub(super) fn add_rate(&mut self, units: u64, elapsed: Duration) {
+        let rate = u128::from(units) * 1_000 / elapsed.as_millis().max(1);
+        self.per_second.push(u64::try_from(rate).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn add_memory(&mut self, target: &Target<'_>) -> io::Result<()> {
+        if let Some(watched) = &target.watched {
+            self.resident_kib = Some((target.idle_kib, watched.resident_kib()?));
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_tally(&mut self, tally: &Tally) {
+        self.errors += tally.errors();
+        self.note(tally.first_fault().map(|fault| fault.to_string()));
     }
 
     pub(super) fn add_latencies(&mut self, latencies: &Latencies) {
@@ -70,9 +96,16 @@ impl Row {
         Some((each(cpu.all), each(cpu.all.saturating_sub(cpu.ledger))))
     }
 
+    /// KiB that each stream takes beyond what the process had before.
+    fn kib_per_stream(&self) -> Option<u64> {
+        let (idle, loaded) = self.resident_kib?;
+        loaded.saturating_sub(idle).checked_div(self.streams)
+    }
+
     /// The microseconds below which so many of a thousand answers stayed: whole, and their first byte.
     fn quantile(&self, permille: u32) -> Option<(u64, u64)> {
         let latencies = self.latencies.as_ref()?;
+        #[expect(clippy::float_arithmetic, reason = "the histogram asks for a fraction")]
         let quantile = f64::from(permille) / 1_000.0;
         Some((latencies.whole.value_at_quantile(quantile), latencies.first.value_at_quantile(quantile)))
     }
@@ -82,7 +115,7 @@ impl Row {
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
     pub(super) name: &'static str,
-    pub(super) title: String,
+    pub(super) title: &'static str,
     /// What is counted: `request` or `event`.
     pub(super) unit: &'static str,
     pub(super) rows: Vec<Row>,
@@ -132,11 +165,13 @@ impl Outcome {
         let mut text = format!("{} (CPU per {})\n{}", self.title, self.unit, table(&lines, 1));
         for row in &self.rows {
             if let Some(fault) = &row.first_fault {
-                text.push_str(&format!(
-                    "\n! {}: {} failed, the first with: {fault}",
-                    row.target,
-                    count(row.errors.into())
-                ));
+                let _ =
+                    write!(text, "\n! {}: {} failed, the first with: {fault}", row.target, count(row.errors.into()));
+            }
+        }
+        for row in &self.rows {
+            if let Some(kib) = row.kib_per_stream() {
+                let _ = write!(text, "\n* {}: {kib} KiB per stream", row.target);
             }
         }
         for note in &self.notes {
@@ -224,6 +259,7 @@ fn row_json(row: &Row, mark: Option<&Row>) -> Value {
         "cpu_ns_per_unit_without_ledger": row.cost().map(|cost| cost.1),
         "resident_idle_kib": row.resident_kib.map(|kib| kib.0),
         "resident_loaded_kib": row.resident_kib.map(|kib| kib.1),
+        "kib_per_stream": row.kib_per_stream(),
     });
     for (permille, name) in [(500, "p50"), (990, "p99"), (999, "p99_9")] {
         if let Some((whole, first)) = row.quantile(permille) {
