@@ -6,5 +6,9 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // A huge page is resident as a whole once a byte of it is used; the allocator's own wish for them is off (`no_thp`), and this
+    // is for systems that give them to everybody. Where the kernel refuses, memory is all that it costs.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     plimsoll::cli::run()
 }

@@ -18,8 +18,8 @@ const STREAMS_BEGIN_WITHIN: Duration = Duration::from_secs(30);
 /// Every tenant has been there by then.
 const TENANTS_SEEN_WITHIN: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Files that a process needs beside its connections.
-const OTHER_FILES: usize = 200;
+/// Files that a process needs beside the connections of its streams: those kept open from the round before among them.
+const OTHER_FILES: usize = 2_000;
 
 /// What answers requests.
 pub(super) struct Target<'r> {
