@@ -1,14 +1,13 @@
 //! The data plane's door: one listener and one single-threaded runtime per core, limits, and a drain that lets streams
 //! finish.
 //!
-//! Listeners share the port (`SO_REUSEPORT`), so a connection belongs to one core for life and nothing on its path is
-//! shared with another.
+//! Listeners share the port (`SO_REUSEPORT`). A connection belongs to one core for life, that of the listener or one that had
+//! fewer when it came, and nothing on its path is shared with another.
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HeaderValue};
@@ -20,10 +19,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::guard::{Conduct, Deadlines, Guarded};
+use super::spread::{Handed, Seat, Spread, spread};
 use super::tap::Answer;
 use super::{Gateway, Worker};
 
@@ -71,13 +72,14 @@ pub fn start(
         sockets.push(bind(address)?);
     }
     let (stop, stopped) = watch::channel(None);
-    let connections = Arc::new(AtomicUsize::new(0));
+    let (spread, inboxes) = spread(sockets.len());
     let mut threads = Vec::with_capacity(sockets.len());
-    for (core, socket) in sockets.into_iter().enumerate() {
+    for (core, (socket, inbox)) in sockets.into_iter().zip(inboxes).enumerate() {
         let door = Door {
             gateway: Arc::clone(gateway),
             tls: tls.cloned(),
-            connections: Arc::clone(&connections),
+            core,
+            spread: Arc::clone(&spread),
             stopped: stopped.clone(),
         };
         let (opened, open) = std::sync::mpsc::sync_channel(1);
@@ -87,7 +89,7 @@ pub fn start(
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => {
                     let _ = opened.send(Ok(()));
-                    runtime.block_on(door.run(socket));
+                    runtime.block_on(door.run(socket, inbox));
                 }
                 Err(error) => drop(opened.send(Err(error))),
             }
@@ -118,17 +120,18 @@ fn bind(listen: SocketAddr) -> io::Result<std::net::TcpListener> {
 struct Door {
     gateway: Arc<Gateway>,
     tls: Option<TlsAcceptor>,
-    connections: Arc<AtomicUsize>,
+    core: usize,
+    spread: Arc<Spread>,
     stopped: watch::Receiver<Option<Duration>>,
 }
 
 impl Door {
-    async fn run(self, socket: std::net::TcpListener) {
+    async fn run(self, socket: std::net::TcpListener, mut inbox: UnboundedReceiver<Handed>) {
         let worker = Worker::new(Arc::clone(&self.gateway));
         let graceful = GracefulShutdown::new();
         let Ok(listener) = TcpListener::from_std(socket) else { return };
-        let grace = self.accept_until_stopped(&listener, &worker, &graceful).await;
-        drop(listener);
+        let grace = self.accept_until_stopped(&listener, &mut inbox, &worker, &graceful).await;
+        drop((listener, inbox));
         worker.tasks.close();
         let finished = async {
             graceful.shutdown().await;
@@ -142,6 +145,7 @@ impl Door {
     async fn accept_until_stopped(
         &self,
         listener: &TcpListener,
+        inbox: &mut UnboundedReceiver<Handed>,
         worker: &Rc<Worker>,
         graceful: &GracefulShutdown,
     ) -> Duration {
@@ -152,22 +156,40 @@ impl Door {
                     return (*stopped.borrow()).unwrap_or_default();
                 }
                 accepted = listener.accept() => match accepted {
-                    Ok((tcp, peer)) => self.admit(tcp, peer, worker, graceful),
+                    Ok((tcp, peer)) => self.seat(tcp, peer, worker, graceful),
                     // Out of descriptors or memory: wait for some to come back rather than spin.
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 },
+                Some(Handed { tcp, peer, seat }) = inbox.recv() => if let Ok(tcp) = TcpStream::from_std(tcp) {
+                    self.admit(tcp, (peer, seat), worker, graceful);
+                },
             }
         }
     }
 
-    fn admit(&self, tcp: TcpStream, peer: SocketAddr, worker: &Rc<Worker>, graceful: &GracefulShutdown) {
-        let seat = Seat::take(&self.connections);
-        if seat.taken > self.gateway.options.limits.connections || tcp.set_nodelay(true).is_err() {
+    /// Keeps a connection, or hands it over to a core that has fewer.
+    fn seat(&self, tcp: TcpStream, peer: SocketAddr, worker: &Rc<Worker>, graceful: &GracefulShutdown) {
+        let seat = self.spread.seat(self.core);
+        if self.spread.connections() > self.gateway.options.limits.connections || tcp.set_nodelay(true).is_err() {
             return;
         }
+        if seat.core == self.core {
+            self.admit(tcp, (peer, seat), worker, graceful);
+        } else if let Ok(tcp) = tcp.into_std() {
+            self.spread.hand_over(Handed { tcp, peer, seat });
+        }
+    }
+
+    fn admit(
+        &self,
+        tcp: TcpStream,
+        (peer, seat): (SocketAddr, Seat),
+        worker: &Rc<Worker>,
+        graceful: &GracefulShutdown,
+    ) {
         let client = Client { worker: Rc::clone(worker), peer, seat };
         let watcher = graceful.watcher();
         match self.tls.clone() {
@@ -182,24 +204,6 @@ impl Door {
                 });
             }
         }
-    }
-}
-
-/// One of the connections that may exist at once.
-struct Seat {
-    connections: Arc<AtomicUsize>,
-    taken: usize,
-}
-
-impl Seat {
-    fn take(connections: &Arc<AtomicUsize>) -> Self {
-        Self { connections: Arc::clone(connections), taken: connections.fetch_add(1, Ordering::Relaxed) + 1 }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

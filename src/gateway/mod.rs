@@ -48,6 +48,7 @@ mod route;
 mod serve;
 mod settle;
 mod source;
+mod spread;
 mod tap;
 pub mod upstream;
 mod users;

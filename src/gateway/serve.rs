@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,7 +52,8 @@ impl Worker {
         let (head, body) = request.into_parts();
         let shape = Shape::of(&head.headers);
         let family = Cell::new(family_of(head.uri.path(), &head.headers));
-        let answering = pin!(async {
+        // On the heap: hyper keeps the place of a connection's future for as long as the connection, and this one is large.
+        let mut answering = Box::pin(async {
             if asks_for_upgrade(&head.headers) || head.method == Method::CONNECT {
                 return Err(Refused::upgrade());
             }
@@ -64,7 +64,7 @@ impl Worker {
             family.set(addressed.provider.family);
             self.call(Inbound { head, body, addressed, arrived, peer, id: Arc::clone(&id) }).await
         });
-        let outcome = unharmed("a request", answering).await;
+        let outcome = unharmed("a request", answering.as_mut()).await;
         outcome.unwrap_or_else(|| Err(Refused::internal())).unwrap_or_else(|refused| {
             let mut response = refused.response(family.get(), &id, shape);
             if let Ok(id) = HeaderValue::from_str(&id) {

@@ -178,13 +178,16 @@ pub struct Edits<'a> {
     pub ask_usage: bool,
 }
 
+/// A body in one piece, or in several where copying would cost more: then untouched pieces are slices of the original.
+pub type Pieces = SmallVec<[Bytes; 1]>;
+
 /// A request after its edits.
 #[derive(Debug, Clone)]
 pub struct Rewritten {
     /// Another path, when the path names the model.
     pub path: Option<String>,
-    /// The body in pieces; untouched pieces are slices of the original.
-    pub body: SmallVec<[Bytes; 7]>,
+    /// The body.
+    pub body: Pieces,
 }
 
 /// Why a request is refused before anything judges it.

@@ -1,12 +1,21 @@
-//! Edits applied to a body: what no edit touches stays a slice of the original, byte for byte.
+//! Edits applied to a body: what no edit touches stays as it is, byte for byte.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{ByteRange, Edits, Peek, Rewritten};
+use super::{ByteRange, Edits, Peek, Pieces, Rewritten};
+
+/// What stands in the body's place.
+type Text = Cow<'static, str>;
 
 /// A replacement of a range; an empty range inserts.
-type Cut = (ByteRange, Vec<u8>);
+type Cut = (ByteRange, Text);
+
+/// Bodies up to this many bytes are copied with their edits into one piece, which costs less than to count references on slices
+/// and to write them one by one.
+const COPIED: usize = 16 * 1_024;
 
 /// Edits on one body, in any order.
 #[derive(Debug)]
@@ -22,7 +31,7 @@ impl<'b> Splice<'b> {
     }
 
     /// Writes `text` in place of `range`. A range outside the body is no edit.
-    pub(crate) fn replace(&mut self, range: &ByteRange, text: impl Into<Vec<u8>>) {
+    pub(crate) fn replace(&mut self, range: &ByteRange, text: impl Into<Text>) {
         if range.start <= range.end && range.end <= self.body.len() {
             self.cuts.push((range.clone(), text.into()));
         }
@@ -38,26 +47,40 @@ impl<'b> Splice<'b> {
         self.replace(&(at..at), format!("{members}{comma}"));
     }
 
-    /// The body in pieces.
-    pub(crate) fn finish(mut self) -> SmallVec<[Bytes; 7]> {
+    /// The body with its edits. Of two that overlap the first counts.
+    pub(crate) fn finish(mut self) -> Pieces {
         self.cuts.sort_by_key(|(range, _)| range.start);
-        let mut pieces = SmallVec::new();
         let mut from = 0;
-        for (range, text) in self.cuts {
-            if range.start < from {
-                continue;
-            }
-            if range.start > from {
-                pieces.push(self.body.slice(from..range.start));
-            }
-            if !text.is_empty() {
-                pieces.push(Bytes::from(text));
-            }
+        self.cuts.retain(|(range, _)| {
+            let apart = range.start >= from;
+            from = if apart { range.end } else { from };
+            apart
+        });
+        if self.body.len() > COPIED { self.slices() } else { SmallVec::from_buf([self.copy()]) }
+    }
+
+    fn copy(self) -> Bytes {
+        let edits: usize = self.cuts.iter().map(|(_, text)| text.len()).sum();
+        let mut whole = Vec::with_capacity(self.body.len() + edits);
+        let mut from = 0;
+        for (range, text) in &self.cuts {
+            whole.extend_from_slice(self.body.get(from..range.start).unwrap_or_default());
+            whole.extend_from_slice(text.as_bytes());
             from = range.end;
         }
-        if from < self.body.len() {
-            pieces.push(self.body.slice(from..));
+        whole.extend_from_slice(self.body.get(from..).unwrap_or_default());
+        whole.into()
+    }
+
+    fn slices(self) -> Pieces {
+        let mut pieces = SmallVec::with_capacity(2 * self.cuts.len() + 1);
+        let mut from = 0;
+        for (range, text) in self.cuts {
+            pieces.push(self.body.slice(from..range.start));
+            pieces.push(Bytes::from(text.into_owned()));
+            from = range.end;
         }
+        pieces.push(self.body.slice(from..));
         pieces
     }
 }
@@ -78,12 +101,12 @@ pub(crate) struct Writes {
 /// Applies `edits` to `body` where `peek` found the places.
 pub(crate) fn rewrite(body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>, writes: Writes) -> Rewritten {
     let mut splice = Splice::new(body);
-    let mut members: SmallVec<[String; 3]> = SmallVec::new();
+    let mut members = Members::new();
     if let Some(model) = edits.model {
         let text = serde_json::Value::from(format!("{}{model}", writes.model_prefix)).to_string();
         match &peek.spans.model {
             Some(range) => splice.replace(range, text),
-            None if writes.model_prefix.is_empty() => members.push(format!("\"model\":{text}")),
+            None if writes.model_prefix.is_empty() => members.push(format!("\"model\":{text}").into()),
             None => {}
         }
     }
@@ -99,9 +122,10 @@ pub(crate) fn rewrite(body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>, writes: 
     Rewritten { path: None, body: splice.finish() }
 }
 
+type Members = SmallVec<[Text; 3]>;
 type Cap = (u64, &'static str, Option<&'static str>);
 
-fn write_cap(splice: &mut Splice<'_>, members: &mut SmallVec<[String; 3]>, peek: &Peek<'_>, cap: Cap) {
+fn write_cap(splice: &mut Splice<'_>, members: &mut Members, peek: &Peek<'_>, cap: Cap) {
     let (cap, field, parent) = cap;
     let several = peek.spans.caps.len() > 1;
     for range in &peek.spans.caps {
@@ -119,19 +143,19 @@ fn write_cap(splice: &mut Splice<'_>, members: &mut SmallVec<[String; 3]>, peek:
     match (&peek.spans.cap_parent, parent) {
         (Some(range), _) if splice.body.get(range.start) == Some(&b'{') => splice.insert_members(range, &member),
         (Some(range), _) => splice.replace(range, format!("{{{member}}}")),
-        (None, Some(parent)) => members.push(format!("\"{parent}\":{{{member}}}")),
-        (None, None) => members.push(member),
+        (None, Some(parent)) => members.push(format!("\"{parent}\":{{{member}}}").into()),
+        (None, None) => members.push(member.into()),
     }
 }
 
-fn ask_usage(splice: &mut Splice<'_>, members: &mut SmallVec<[String; 3]>, peek: &Peek<'_>) {
+fn ask_usage(splice: &mut Splice<'_>, members: &mut Members, peek: &Peek<'_>) {
     match (&peek.spans.include_usage, &peek.spans.stream_options) {
         (Some(range), _) => splice.replace(range, "true"),
         (None, Some(range)) if splice.body.get(range.start) == Some(&b'{') => {
             splice.insert_members(range, "\"include_usage\":true");
         }
         (None, Some(range)) => splice.replace(range, "{\"include_usage\":true}"),
-        (None, None) => members.push("\"stream_options\":{\"include_usage\":true}".to_owned()),
+        (None, None) => members.push("\"stream_options\":{\"include_usage\":true}".into()),
     }
 }
 
@@ -184,6 +208,27 @@ mod tests {
                 }
             }
             prop_assert_eq!(joined(&splice.finish()).len(), kept);
+        }
+
+        #[test]
+        fn a_large_body_is_edited_like_a_small_one(
+            cuts in proptest::collection::vec((0usize..90, 0usize..9, "[a-z]{0,3}"), 0..5), text in "[0-9]{60,99}",
+        ) {
+            let large = Bytes::from(format!("{text}{}", "x".repeat(COPIED)));
+            let [small, large] = [Bytes::from(text), large].map(|body| {
+                let mut splice = Splice::new(&body);
+                for (start, length, text) in &cuts {
+                    splice.replace(&(*start..start + length), text.clone());
+                }
+                (body.len(), splice.finish())
+            });
+            prop_assert_eq!(small.1.len(), 1);
+            // Edits that reach behind the small body are none there.
+            if cuts.iter().all(|(start, length, _)| start + length <= small.0) {
+                let (small, large) = (joined(&small.1), joined(&large.1));
+                prop_assert_eq!(&small[..], &large[..small.len()]);
+                prop_assert_eq!(large.len(), small.len() + COPIED);
+            }
         }
     }
 }
