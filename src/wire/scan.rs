@@ -177,6 +177,7 @@ impl<V: Visit> Scanner<'_, '_, V> {
             let run = octets::run(self.body.get(from..).unwrap_or_default());
             let end = from + run.length;
             ascii &= run.ascii;
+            simple &= !run.escapes;
             match self.body.get(end) {
                 Some(b'"') => {
                     self.at = end + 1;
@@ -185,20 +186,20 @@ impl<V: Visit> Scanner<'_, '_, V> {
                     return if is_text { Some(text) } else { self.wants("UTF-8") };
                 }
                 Some(b'\\') => from = end + self.escape(end)?,
-                _ => return self.cut_string(from),
+                _ => return self.cut_string(end),
             }
             simple = false;
         }
     }
 
-    /// What is wrong with a string that goes on at `from` and has neither quote nor escape there.
+    /// What is wrong with a string that has neither quote nor escape at `at`.
     #[cold]
-    fn cut_string(&mut self, from: usize) -> Option<Text> {
-        self.at = from;
-        match memchr::memchr2(b'"', b'\\', self.body.get(from..).unwrap_or_default()) {
-            None => self.stop("ends inside a string"),
-            Some(_) => self.wants("no control character in a string"),
+    fn cut_string(&mut self, at: usize) -> Option<Text> {
+        self.at = at;
+        if at < self.body.len() {
+            return self.wants("no control character in a string");
         }
+        self.stop("ends inside a string")
     }
 
     /// The length of the escape that begins at `at`.
