@@ -1,5 +1,6 @@
 //! `plimsoll check` and `plimsoll explain` as they are run: what they print, where, and how they exit.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -8,6 +9,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::policies::{MINIMAL, REALISTIC};
+
+mod live;
 
 const TENANTS: &str = include_str!("../policies/tenants.csv");
 
@@ -78,7 +81,7 @@ fn errors_are_rendered_plainly_through_a_pipe_and_in_colour_when_it_is_forced() 
 fn programs_get_every_finding_and_people_twenty() {
     let mut text = String::from("version: 1\nmode: enforce\nplans:\n");
     for number in 0..25 {
-        text.push_str(&format!("  p{number}: {{ llm_budget: $1 }}\n"));
+        let _ = writeln!(text, "  p{number}: {{ llm_budget: $1 }}");
     }
     let folder = folder(&text);
     let people = plimsoll(folder.path(), &["check"]);
@@ -196,4 +199,41 @@ fn what_cannot_be_read_is_neither_fine_nor_a_finding() {
         assert_eq!(output.status.code(), Some(2), "{words:?}: {}", err(&output));
         assert!(!err(&output).is_empty() && out(&output).is_empty(), "{words:?}");
     }
+}
+
+#[test]
+fn explain_prints_the_page_of_a_code_for_a_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = plimsoll(folder.path(), &["explain", "e143"]);
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+    insta::assert_snapshot!(out(&output), @r"
+    E143: `block` beside `otherwise`
+
+    `otherwise` says what applies when nobody has answered in time, and `block` in the same step refuses at once. Together the answer
+    would never matter.
+
+    Wrong
+
+        version: 1
+        mode: enforce
+        budgets:
+          tenant_month:
+            per: [tenantId]
+            limit: $50/month
+            escalation:
+              decide: { at: 125%, ask: account_owner, within: 2 days, block: all, otherwise: { block: all } }
+
+    Right
+
+        version: 1
+        mode: enforce
+        budgets:
+          tenant_month:
+            per: [tenantId]
+            limit: $50/month
+            escalation:
+              decide: { at: 125%, ask: account_owner, within: 2 days, otherwise: { block: all } }
+    ");
+    let unknown = plimsoll(folder.path(), &["explain", "E192"]);
+    assert_eq!(err(&unknown), "error: no diagnostic has the code `E192`; write it as it is shown: `error[E104]`\n");
 }

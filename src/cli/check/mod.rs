@@ -1,6 +1,8 @@
 //! `plimsoll check`: every mistake of a policy folder in one run, for people, for programs, for code review.
 
+mod expired;
 mod form;
+mod live;
 mod paint;
 mod summary;
 
@@ -17,17 +19,20 @@ use crate::control::{directory, model_facts, price_table};
 use crate::diagnostic::{self, Diagnostic, Source};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::price::PriceBook;
-use crate::policy::advice::Text;
+use crate::policy::advice::{Around, Text, advise};
 use crate::policy::{self, ModelFacts};
 
 use super::desk::{environment, fail};
 use super::output;
 
+use expired::Today;
 use form::Form;
 use summary::Summary;
 
 /// What is read when no file is named and it is there.
 const USUAL_FILE: &str = "plimsoll.yaml";
+/// What is looked at when nothing names a ledger and it is there.
+const USUAL_LEDGER: &str = "plimsoll.db";
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -40,6 +45,12 @@ pub(super) struct Arguments {
     /// it is there.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The ledger whose last seven days are looked at. Without one: the configuration's, else `plimsoll.db`, when it is there.
+    #[arg(long, value_name = "PATH")]
+    ledger: Option<PathBuf>,
+    /// Look at no ledger.
+    #[arg(long)]
+    offline: bool,
 }
 
 /// What was found in a folder.
@@ -69,7 +80,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(files) => files,
         Err(diagnostic) => return fail(&diagnostic.one_line()),
     };
-    let findings = look(&files, outlook.as_ref());
+    let ledger = arguments.ledger(outlook.as_ref());
+    let findings = look(&files, outlook.as_ref(), ledger.as_deref());
     let name = match files.policies.as_slice() {
         [only] => only.name.to_string(),
         _ => folder.display().to_string(),
@@ -77,7 +89,18 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     show(findings, &Shown { name, folder, form: arguments.output, begun })
 }
 
-fn look(files: &Files, outlook: Option<&Outlook>) -> Findings {
+impl Arguments {
+    /// The ledger to look at. One that is only usual and not there is not missed.
+    fn ledger(&self, outlook: Option<&Outlook>) -> Option<PathBuf> {
+        if self.offline {
+            return None;
+        }
+        let usual = outlook.map_or_else(|| PathBuf::from(USUAL_LEDGER), |outlook| outlook.ledger.clone());
+        self.ledger.clone().or_else(|| usual.exists().then_some(usual))
+    }
+}
+
+fn look(files: &Files, outlook: Option<&Outlook>, ledger: Option<&Path>) -> Findings {
     let mut remarks = Vec::new();
     let builtin = PriceBook::builtin();
     let prices = outlook.map_or(&builtin, |outlook| &outlook.prices);
@@ -102,8 +125,24 @@ fn look(files: &Files, outlook: Option<&Outlook>) -> Findings {
     }
     let (directory, rows) = directory(files, compiled.policy.as_ref());
     diagnostics.extend(rows);
-    diagnostic::sort(&mut diagnostics);
     let text = Text::of(&files.policies);
+    if let Some(policy) = &compiled.policy {
+        let seen = ledger.and_then(|ledger| match live::seen(ledger, policy, now) {
+            Ok(seen) => Some(seen),
+            Err(error) => {
+                let name = ledger.display();
+                remarks.push(format!(
+                    "warnings from live knowledge are left out, the ledger `{name}` cannot be read: {error}"
+                ));
+                None
+            }
+        });
+        let today = Today { policy, text: &text, ledger, now };
+        today.note(&mut diagnostics, |name| directory.tenant(name).map(AsRef::as_ref));
+        let tenants: Vec<_> = directory.iter().cloned().collect();
+        diagnostics.extend(advise(&text, &Around { policy, prices: &facts, tenants: &tenants, seen: seen.as_ref() }));
+    }
+    diagnostic::sort(&mut diagnostics);
     let summary = compiled.policy.as_ref().map(|policy| Summary::of(policy, &text, &directory, now));
     Findings { diagnostics, sources: files.sources(), summary, remarks }
 }

@@ -6,7 +6,6 @@ use crate::cli::desk::fail;
 use crate::cli::output;
 use crate::config;
 use crate::policy;
-use crate::policy::reader::nearest;
 
 use super::pages::PAGES;
 
@@ -32,10 +31,26 @@ pub(in crate::cli) fn title(code: &str) -> Option<&'static str> {
 pub(super) fn show(code: &str) -> ExitCode {
     let code = code.to_uppercase();
     if let Some((_, page)) = PAGES.iter().find(|(known, _)| *known == code) {
-        output::raw(page);
+        output::raw(&plain(page));
         return ExitCode::SUCCESS;
     }
-    let near = nearest(&code, all().map(|(known, _)| known));
-    let near = near.map(|near| format!("; did you mean `plimsoll explain {near}`?")).unwrap_or_default();
-    fail(&format!("error: no diagnostic has the code `{code}`{near}"))
+    fail(&format!("error: no diagnostic has the code `{code}`; write it as it is shown: `error[E104]`"))
+}
+
+/// Markdown for a terminal: examples are indented instead of fenced, headings lose their signs.
+fn plain(page: &str) -> String {
+    let mut inside = false;
+    let mut text = String::with_capacity(page.len());
+    for line in page.lines() {
+        if line.starts_with("```") {
+            inside = !inside;
+            continue;
+        }
+        if inside && !line.is_empty() {
+            text.push_str("    ");
+        }
+        text.push_str(if inside { line } else { line.trim_start_matches('#').trim_start() });
+        text.push('\n');
+    }
+    text
 }

@@ -2,6 +2,8 @@
 
 pub(super) mod codes;
 mod pages;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 
