@@ -3,14 +3,18 @@
 //! A diagnostic is a value: it is collected, sorted and rendered, never printed here. Whoever reads a file reports every
 //! mistake of a run, so nothing in this module stops at the first.
 
+mod github;
 mod render;
+mod sarif;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use github::github;
 pub use render::render;
+pub use sarif::sarif;
 
 /// The most diagnostics that are shown at once.
 pub const MOST_SHOWN: usize = 20;
@@ -132,6 +136,15 @@ impl Diagnostic {
     /// Adds a line after `=`.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
+        self
+    }
+
+    /// The same with every file called by the name that `name` gives it.
+    pub fn renamed(mut self, name: &dyn Fn(&str) -> Arc<str>) -> Self {
+        let places = self.place.iter_mut().chain(self.related.iter_mut().map(|(place, _)| place));
+        for place in places {
+            place.file = name(&place.file);
+        }
         self
     }
 

@@ -3,6 +3,7 @@
 mod decisions;
 mod laws;
 mod mistakes;
+mod mutants;
 
 use plimsoll::diagnostic::{Source, render};
 use plimsoll::domain::clock::Timestamp;

@@ -6,6 +6,8 @@
 mod admin;
 mod architecture;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod corpus_gateway;
 #[cfg(test)]
 mod corpus_wire;

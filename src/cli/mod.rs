@@ -6,6 +6,7 @@ pub mod bench;
 mod check;
 pub mod demo;
 mod desk;
+mod explain;
 mod keys;
 mod ledger;
 pub mod output;
@@ -37,11 +38,9 @@ enum Verb {
     /// Show the whole thing at work: simulated providers, tenants with plans, a live policy. No key, no network.
     Demo(demo::Arguments),
     /// Validate policies without starting anything.
-    Check {
-        /// The policies' folder.
-        #[arg(default_value = "policies")]
-        folder: PathBuf,
-    },
+    Check(check::Arguments),
+    /// Say what a diagnostic's code means, with a wrong and a right example.
+    Explain(explain::Arguments),
     /// Gateway keys.
     Keys {
         #[command(subcommand)]
@@ -62,7 +61,8 @@ pub fn run() -> ExitCode {
     match Arguments::parse().verb {
         Verb::Serve { config } => serve::run(config.as_deref()),
         Verb::Demo(arguments) => demo::run(&arguments),
-        Verb::Check { folder } => check::run(&folder),
+        Verb::Check(arguments) => check::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Keys { verb } => keys::run(&verb),
         Verb::Prices(arguments) => prices::run(&arguments),
         Verb::Ledger(arguments) => ledger::run(&arguments),

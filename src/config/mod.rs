@@ -4,7 +4,9 @@
 //! is not set is an error, not an empty text. Nothing is templated beyond that.
 
 mod callers;
+pub mod codes;
 mod expand;
+mod outlook;
 mod providers;
 mod replay;
 mod units;
@@ -26,6 +28,8 @@ use crate::policy::reader::{Fields, Problems, expect_bool, expect_integer, expec
 use crate::policy::tree::{self, Kind, Node};
 
 use expand::{Environment, expanded};
+
+pub use outlook::Outlook;
 
 /// The shortest secret of a gateway key.
 const SHORTEST_SECRET: usize = 16;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Diagnostic, Source};
+use crate::policy::tree::{LARGEST, too_large};
 
-/// The largest file that is read.
-const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+/// The largest `tenants.csv` that is read: some 200,000 rows.
+const LARGEST_TENANTS: u64 = 16 << 20;
 
 /// What a folder holds at one moment.
 #[derive(Debug, Clone, Default)]
@@ -118,11 +119,12 @@ fn is_policy(path: &Path) -> bool {
 
 fn source(path: &Path) -> Result<Source, Box<Diagnostic>> {
     let length = fs::metadata(path).map_err(|error| unreadable(path, &error))?.len();
-    if length > LARGEST_FILE {
-        return Err(Box::new(Diagnostic::error("E002", format!("`{}` is larger than 16 MiB", path.display()))));
+    let largest = if is_policy(path) { LARGEST as u64 } else { LARGEST_TENANTS };
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if length > largest {
+        return Err(Box::new(too_large(&name, largest)));
     }
     let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Source { name: Arc::from(name), text: Arc::from(text) })
 }
 

@@ -27,6 +27,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("E143", "`block` beside `otherwise`"),
     ("E144", "a segment does what it says is never done"),
     ("E145", "a step that acts on a forecast"),
+    ("W146", "a step that can never be reached"),
+    ("W147", "an escalation that nothing uses"),
     ("E151", "a route that costs more"),
     ("W152", "a route that cannot be compared"),
     ("E153", "a route to another provider"),
@@ -41,6 +43,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("E174", "a wrong value in a row of tenants"),
     ("W175", "a tenant with an undefined plan or segment"),
     ("E190", "understood, and not supported yet"),
+    ("W201", "a match that matched no call of the last seven days"),
+    ("W212", "a cap that can starve models that reason"),
+    ("W221", "a shared budget that one tenant can use up"),
+    ("W231", "endpoint tags that are not listed"),
 ];
 
 /// The title of a code.

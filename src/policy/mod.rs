@@ -4,11 +4,13 @@
 //! that judges a call, for serving, testing, planning and simulating alike. Nothing here reads a file, asks the time or
 //! waits.
 
+pub mod advice;
 pub mod amount;
 mod audience;
 pub mod budget;
 pub mod codes;
 mod compile;
+pub mod coverage;
 pub mod decision;
 mod describe;
 mod evaluate;

@@ -2,7 +2,7 @@
 //!
 //! Each reader reports into a list and returns `None`, so that one mistake never hides another.
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, MOST_SHOWN, Place};
 
 use super::tree::{Key, Kind, Node};
 
@@ -85,10 +85,11 @@ impl<'t> Fields<'t> {
 
     /// Reports `E104` for every key that nobody asked for. `label` names the kind: `not a budget key`.
     pub fn finish(self, label: &str, problems: &mut Problems) {
-        for (key, _) in &self.entries {
+        for (at, (key, _)) in self.entries.iter().enumerate() {
             let mut fault = Diagnostic::error("E104", format!("unknown key `{}` in {}", key.text, self.what));
             fault = fault.at(&key.place, label);
-            if let Some(near) = nearest(&key.text, self.asked.iter().copied()) {
+            let near = (at < MOST_SHOWN).then(|| nearest(&key.text, self.asked.iter().copied())).flatten();
+            if let Some(near) = near {
                 fault = fault.help(format!("did you mean `{near}`?"));
             }
             problems.push(fault.note(format!("valid here: {}", self.asked.join(", "))));
@@ -181,12 +182,19 @@ fn wrong_kind<T>(node: &Node, what: &str, wanted: &str, problems: &mut Problems)
     None
 }
 
+/// How many names are compared with a slip: a file may define a hundred thousand.
+const MOST_COMPARED: usize = 2_000;
+
 /// The most similar name, if one is similar enough to be a slip: distance at most a third of its length.
 pub fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
+    let meant = plain(name);
+    let farthest = |other: &str| (name.len().max(other.len()) / 3).max(1);
     names
-        .map(|other| (if plain(other) == plain(name) { 0 } else { distance(name, other) }, other))
-        .filter(|(distance, other)| *distance <= (name.len().max(other.len()) / 3).max(1))
+        .take(MOST_COMPARED)
+        .filter(|other| name.len().abs_diff(other.len()) <= farthest(other) || plain(other) == meant)
+        .map(|other| (if plain(other) == meant { 0 } else { distance(name, other) }, other))
+        .filter(|(distance, other)| *distance <= farthest(other))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, other)| other)
 }

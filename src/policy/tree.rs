@@ -7,9 +7,19 @@
 
 mod build;
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Place, Source};
 
 pub use build::read;
+
+/// The largest policy that is read, in bytes. One of 500 budgets has about a fortieth of it.
+pub const LARGEST: usize = 4 << 20;
+
+/// The diagnostic of a file that is larger than `largest` bytes.
+pub fn too_large(name: &str, largest: u64) -> Diagnostic {
+    let place = Source::new(name, "").start();
+    let fault = Diagnostic::error("E002", format!("`{name}` is larger than {} MiB", largest >> 20)).at(&place, "");
+    fault.help("look whether the right file is in this place; a policy can be split over several files")
+}
 
 /// One value.
 #[derive(Debug, Clone, PartialEq, Eq)]

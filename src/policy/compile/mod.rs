@@ -156,12 +156,17 @@ fn undefined(kind: &str, node: &Node, name: &str, known: &[Entry<'_>]) -> Diagno
     fault
 }
 
+/// From how many mistakes on names are no longer compared.
+const MOST_COMPARED: usize = 100;
+
 /// The name in `node`, if one of `known` has it; else `E131`.
 fn reference<'t>(kind: &str, node: &'t Node, known: &[Entry<'_>], problems: &mut Problems) -> Option<&'t str> {
     let name = expect_str(node, kind, problems)?;
     if known.iter().any(|(key, _)| key.text == name) {
         return Some(name);
     }
+    // A name of thousands is not compared with thousands of names.
+    let known = if problems.len() < MOST_COMPARED { known } else { &[] };
     problems.push(undefined(kind, node, name, known));
     None
 }

@@ -1,13 +1,14 @@
 //! Events of the YAML parser → a tree, with the repairs that let checking go on.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StructureStyle};
 
 use crate::diagnostic::{Diagnostic, MOST_SHOWN, Place, Source};
 
-use super::{Key, Kind, Node, Tree};
+use super::{Key, Kind, LARGEST, Node, Tree, too_large};
 
 /// The most nodes that one file may hold, aliases counted each time they are used.
 const MOST_NODES: usize = 100_000;
@@ -16,6 +17,10 @@ const DEEPEST: usize = 48;
 
 /// Reads one file.
 pub fn read(source: &Source) -> Tree {
+    if source.text.len() > LARGEST {
+        let fault = too_large(&source.name, LARGEST as u64);
+        return Tree { root: None, diagnostics: vec![fault] };
+    }
     let mut text = source.text.to_string();
     let mut diagnostics = Vec::new();
     while diagnostics.len() < MOST_SHOWN {
@@ -189,6 +194,7 @@ impl<'t> Builder<'t> {
 
     fn map(&mut self, style: StructureStyle, place: Place) -> Result<Node, Fault> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut known: HashMap<String, Place> = HashMap::new();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
@@ -199,30 +205,42 @@ impl<'t> Builder<'t> {
             let key = self.node(event, span)?;
             let (event, span) = self.next()?;
             let value = self.node(event, span)?;
-            self.enter(&mut entries, style, key, value);
+            if let Some((key, value)) = self.entry(&mut entries, style, key, value) {
+                match known.entry(key.text.clone()) {
+                    Entry::Occupied(first) => self.twice(&key, first.get()),
+                    Entry::Vacant(free) => {
+                        free.insert(key.place.clone());
+                        entries.push((key, value));
+                    }
+                }
+            }
         }
     }
 
-    fn enter(&mut self, entries: &mut Vec<(Key, Node)>, style: StructureStyle, key: Node, value: Node) {
+    /// The key as a text. `None`: it is none, or it belongs to the value before it.
+    fn entry(
+        &mut self,
+        entries: &mut [(Key, Node)],
+        style: StructureStyle,
+        key: Node,
+        value: Node,
+    ) -> Option<(Key, Node)> {
         let text = match key.kind {
             Kind::Scalar { text, .. } => text,
             Kind::Null => self.slice(&key.place),
             Kind::List(_) | Kind::Map(_) => {
                 self.diagnostics.push(Diagnostic::error("E107", "a key must be a text").at(&key.place, "not a text"));
-                return;
+                return None;
             }
         };
         let key = Key { text, place: key.place };
-        if matches!(style, StructureStyle::Flow) && value.kind == Kind::Null && self.rejoin(entries, &key) {
-            return;
-        }
-        if let Some((first, _)) = entries.iter().find(|(other, _)| other.text == key.text) {
-            let fault =
-                Diagnostic::error("E103", format!("`{}` is given twice", key.text)).at(&key.place, "again here");
-            self.diagnostics.push(fault.see(&first.place, "first given here").help("keep one of the two"));
-            return;
-        }
-        entries.push((key, value));
+        let rejoined = matches!(style, StructureStyle::Flow) && value.kind == Kind::Null && self.rejoin(entries, &key);
+        (!rejoined).then_some((key, value))
+    }
+
+    fn twice(&mut self, key: &Key, first: &Place) {
+        let fault = Diagnostic::error("E103", format!("`{}` is given twice", key.text)).at(&key.place, "again here");
+        self.diagnostics.push(fault.see(first, "first given here").help("keep one of the two"));
     }
 
     /// `$4,000/month` inside `{ }` arrives as `$4` and a key `000/month`: says so and puts the value together again.

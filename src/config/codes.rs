@@ -1,0 +1,37 @@
+//! The codes of every diagnostic about the boot configuration, about files as such, and about invoices. A code never changes
+//! its meaning. Those about policies and tenants are in `policy::codes`.
+
+/// Code and title, in order.
+pub const CODES: &[(&str, &str)] = &[
+    ("E001", "a file that cannot be read"),
+    ("E002", "a file that is too large"),
+    ("E003", "the ledger cannot say what was spent"),
+    ("E004", "the policies' folder lost its last file"),
+    ("E011", "a listener without protection"),
+    ("E012", "not an address and port"),
+    ("E013", "a secret that is too short"),
+    ("E014", "a ledger that is not supported yet"),
+    ("E015", "a gateway key is defined twice"),
+    ("E016", "no gateway key under `keys`"),
+    ("E017", "a gateway key without a secret, or with two"),
+    ("E018", "a gateway key that speaks for nobody, or for two"),
+    ("E019", "not a SHA-256 digest"),
+    ("E020", "not a tenant's identifier"),
+    ("E021", "a price file that cannot be used"),
+    ("E022", "a notify target without an address, or with two"),
+    ("E023", "a notify target that cannot be reached"),
+    ("E024", "a variable that is not closed"),
+    ("E025", "a variable that is not set"),
+    ("E026", "not a size"),
+    ("E027", "not a duration that fits"),
+    ("E028", "not a header's name"),
+    ("E029", "not a network"),
+    ("E030", "not a provider's name"),
+    ("E031", "not a base URL"),
+    ("E032", "a provider without a key of its own"),
+    ("E033", "two gateway keys with one secret"),
+    ("E041", "an invoice export of an unknown form"),
+    ("E042", "an invoice export that cannot be read"),
+    ("E043", "a wrong value in an invoice export"),
+    ("E044", "an invoice in another currency"),
+];

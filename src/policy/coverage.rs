@@ -1,0 +1,33 @@
+//! Which tenants a policy limits at all: those of whom at least one budget with a limit may count a call.
+
+use crate::domain::clock::Timestamp;
+use crate::domain::tenant::Tenant;
+
+use super::Policy;
+use super::budget::{Dimension, Matcher};
+
+/// Whether some budget limits what this tenant spends, on some of its calls at least.
+pub fn covers(policy: &Policy, tenant: &Tenant, now: Timestamp) -> bool {
+    policy
+        .budgets
+        .iter()
+        .enumerate()
+        .any(|(index, budget)| may_count(policy, &budget.matcher, tenant) && policy.limit(index, tenant, now).is_some())
+}
+
+/// Whether a call of this tenant can fit: what else the matcher asks for depends on the call.
+pub(super) fn may_count(policy: &Policy, matcher: &Matcher, tenant: &Tenant) -> bool {
+    let of_tenant = |dimension| match dimension {
+        Dimension::TenantId => Some(tenant.id.as_str()),
+        Dimension::Plan => Some(policy.plan(tenant).map_or("", |plan| plan.name.as_ref())),
+        Dimension::Segment => Some(tenant.segment.as_deref().unwrap_or("")),
+        _ => None,
+    };
+    let fits = |matcher: &Matcher, unknown: bool| {
+        matcher.all.iter().all(|(dimension, globs)| {
+            of_tenant(*dimension).map_or(unknown, |value| globs.iter().any(|glob| glob.matches(value)))
+        })
+    };
+    let left_out = matcher.not.as_ref().is_some_and(|not| not.not.is_none() && fits(not, false));
+    fits(matcher, true) && !left_out
+}
