@@ -11,6 +11,7 @@ use crate::domain::money::Money;
 use crate::domain::standing::Unit;
 use crate::domain::window::Period;
 
+use super::exchange::{Exchange, Rate, is_code};
 use super::reader::nearest;
 
 /// One whole, in parts per million.
@@ -72,18 +73,18 @@ pub enum LimitText {
     },
 }
 
-/// Reads a limit. An amount without a period is `E121`.
-pub fn limit(text: &str) -> Result<LimitText, Fault> {
+/// Reads a limit, money in dollars whatever currency it is written in. An amount without a period is `E121`.
+pub fn limit(text: &str, exchange: &Exchange) -> Result<LimitText, Fault> {
     if text == "plan.llm_budget" {
         return Ok(LimitText::Plan);
     }
     no_separators(text)?;
     let Some((amount, per)) = text.split_once('/') else {
-        quantity(text)?;
+        quantity(text, exchange)?;
         let help = format!("write `{text}/month` (minute, hour, day, week, month, workflow, or `rolling 1 hour`)");
         return Err(Fault::new("E121", format!("`{text}` has no period"), "per what?").help(help));
     };
-    let quantity = quantity(amount.trim())?;
+    let quantity = quantity(amount.trim(), exchange)?;
     let per = span(per.trim())?;
     Ok(match quantity {
         Quantity::Fixed { amount, unit } => LimitText::Fixed { amount, unit, per },
@@ -96,7 +97,7 @@ enum Quantity {
     Revenue(u64),
 }
 
-fn quantity(text: &str) -> Result<Quantity, Fault> {
+fn quantity(text: &str, exchange: &Exchange) -> Result<Quantity, Fault> {
     if let Some((share, of)) = text.split_once(" of ") {
         return match of.trim() {
             "revenue" => Ok(Quantity::Revenue(percent(share.trim())?)),
@@ -108,28 +109,50 @@ fn quantity(text: &str) -> Result<Quantity, Fault> {
         return Ok(Quantity::Fixed { amount: scaled(number, 9, text)?, unit: Unit::Money });
     }
     let Some((number, word)) = text.split_once(' ') else { return Err(no_unit(text)) };
-    let unit = match word.trim() {
-        "tokens" | "token" => Unit::Tokens,
-        "requests" | "request" => Unit::Requests,
-        "USD" => Unit::Money,
-        other if is_currency(other) => {
-            return Err(
-                Fault::later(format_args!("limits in {other} are")).help("write the limit in USD: `$150/month`")
-            );
-        }
+    let (unit, amount) = match word.trim() {
+        "tokens" | "token" => (Unit::Tokens, scaled(number, 0, text)?),
+        "requests" | "request" => (Unit::Requests, scaled(number, 0, text)?),
+        other if is_code(other) => (Unit::Money, dollars(number, other, exchange, text)?),
         _ => return Err(no_unit(text)),
     };
-    let decimals = if unit == Unit::Money { 9 } else { 0 };
-    Ok(Quantity::Fixed { amount: scaled(number, decimals, text)?, unit })
+    Ok(Quantity::Fixed { amount, unit })
+}
+
+/// An amount of some currency in nano-dollars.
+fn dollars(number: &str, currency: &str, exchange: &Exchange, whole: &str) -> Result<i64, Fault> {
+    let rate = exchange.rate(currency).ok_or_else(|| no_rate(currency, exchange))?;
+    let amount = scaled(number, 9, whole)?;
+    rate.in_dollars(amount).ok_or_else(|| Fault::new("E113", format!("`{whole}` is too large"), "too large"))
+}
+
+/// `E126` for a currency whose rate is not given.
+pub(super) fn no_rate(currency: &str, exchange: &Exchange) -> Fault {
+    let fault = Fault::new("E126", format!("there is no exchange rate for `{currency}`"), "worth how many USD?");
+    if let Some(near) = nearest(currency, exchange.known()) {
+        return fault.help(format!("did you mean `{near}`?"));
+    }
+    if !is_code(currency) {
+        return fault.help("write the code of a currency: three capital letters, like `EUR`");
+    }
+    fault.help(format!(
+        "add `exchange: {{ {currency}: … USD }}` at the top of the policy, with what one {currency} is worth"
+    ))
+}
+
+/// `1.08 USD`: what one unit of `currency` is worth.
+pub(super) fn exchange_rate(currency: &str, text: &str) -> Result<Rate, Fault> {
+    no_separators(text)?;
+    let worth = text.strip_suffix(" USD").map(str::trim_end).or_else(|| text.strip_prefix('$'));
+    let worth = worth.and_then(Money::parse_decimal).ok_or_else(|| {
+        Fault::new("E122", format!("`{text}` is not a rate"), "")
+            .help(format!("write how many dollars one {currency} is worth: `1.08 USD`, with at most nine decimals"))
+    })?;
+    Rate::new(worth).ok_or_else(|| Fault::new("E113", format!("`{text}` is out of range"), "must be above zero"))
 }
 
 fn no_unit(text: &str) -> Fault {
     Fault::new("E122", format!("`{text}` is not an amount"), "of what?")
         .help("write `$150/month`, `2M tokens/day`, `100 requests/minute`, `30% of revenue/month` or `plan.llm_budget`")
-}
-
-fn is_currency(word: &str) -> bool {
-    word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 fn span(text: &str) -> Result<Period, Fault> {
@@ -217,7 +240,9 @@ pub fn rate(text: &str) -> Result<(u32, Period), Fault> {
     no_separators(text)?;
     let fault = || Fault::new("E122", format!("`{text}` is not a rate"), "").help("write `20 requests/minute`");
     let (amount, per) = text.split_once('/').ok_or_else(fault)?;
-    let Ok(Quantity::Fixed { amount, unit: Unit::Requests }) = quantity(amount.trim()) else { return Err(fault()) };
+    let Ok(Quantity::Fixed { amount, unit: Unit::Requests }) = quantity(amount.trim(), &Exchange::default()) else {
+        return Err(fault());
+    };
     match u32::try_from(amount) {
         Ok(requests @ 1..) => Ok((requests, period(per.trim())?)),
         _ => Err(Fault::new("E113", format!("`{text}` is out of range"), "at least 1 request")
@@ -234,12 +259,12 @@ pub enum PlannedPer {
     Workflow,
 }
 
-/// `$0.004/request`.
-pub fn planned_cost(text: &str) -> Result<(Money, PlannedPer), Fault> {
+/// `$0.004/request`, in dollars whatever currency it is written in.
+pub fn planned_cost(text: &str, exchange: &Exchange) -> Result<(Money, PlannedPer), Fault> {
     no_separators(text)?;
     let fault = || Fault::new("E122", format!("`{text}` is not a planned cost"), "").help("write `$0.004/request`");
     let (amount, per) = text.split_once('/').ok_or_else(fault)?;
-    let Quantity::Fixed { amount, unit: Unit::Money } = quantity(amount.trim())? else { return Err(fault()) };
+    let Quantity::Fixed { amount, unit: Unit::Money } = quantity(amount.trim(), exchange)? else { return Err(fault()) };
     match per.trim() {
         "request" => Ok((Money::from_nano(amount), PlannedPer::Request)),
         "workflow" => Ok((Money::from_nano(amount), PlannedPer::Workflow)),
@@ -278,6 +303,35 @@ pub fn date(text: &str) -> Result<Date, Fault> {
 mod tests {
     use super::*;
 
+    fn limit(text: &str) -> Result<LimitText, Fault> {
+        super::limit(text, &euros())
+    }
+
+    fn euros() -> Exchange {
+        let mut exchange = Exchange::default();
+        exchange.add("EUR", exchange_rate("EUR", "1.08 USD").expect("a rate"));
+        exchange
+    }
+
+    #[test]
+    fn every_currency_with_a_rate_becomes_dollars() {
+        let money = |amount, per| Ok(LimitText::Fixed { amount, unit: Unit::Money, per });
+        assert_eq!(limit("25 EUR/day"), money(27_000_000_000, Period::Day));
+        assert_eq!(limit("60k EUR/month"), money(64_800_000_000_000, Period::Month));
+        assert_eq!(limit("0.000000001 EUR/day"), money(1, Period::Day));
+        let planned = |text| planned_cost(text, &euros()).ok();
+        assert_eq!(planned("0.180 EUR/workflow"), Some((Money::from_nano(194_400_000), PlannedPer::Workflow)));
+        assert_eq!(planned("$0.004/request"), Some((Money::from_nano(4_000_000), PlannedPer::Request)));
+        let code = |text| limit(text).map_err(|fault| fault.code);
+        assert_eq!(code("150 GBP/month"), Err("E126"));
+        assert_eq!(code("9000000000 EUR/month"), Err("E113"));
+        let rate = |text| exchange_rate("EUR", text).map_err(|fault| fault.code);
+        assert_eq!(rate("$1.08").ok(), rate("1.08 USD").ok());
+        for (wrong, code) in [("1.08", "E122"), ("1,08 USD", "E108"), ("0 USD", "E113"), ("-1 USD", "E113")] {
+            assert_eq!(rate(wrong), Err(code), "{wrong}");
+        }
+    }
+
     #[test]
     fn limits_are_read_in_every_unit() {
         let fixed = |amount, unit, per| Ok(LimitText::Fixed { amount, unit, per });
@@ -304,7 +358,6 @@ mod tests {
         assert_eq!(code("99999999999999999M tokens/day"), Err("E122"));
         assert_eq!(code("$20/rolling 1 hour"), Err("E190"));
         assert_eq!(code("$1/workflow"), Err("E190"));
-        assert_eq!(code("150 EUR/month"), Err("E190"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E122", "not an amount"),
     ("E124", "plans count in different units or periods"),
     ("E125", "a shared budget with a limit that differs by tenant"),
+    ("E126", "a currency without an exchange rate"),
     ("E131", "a reference to something that is not defined"),
     ("W133", "a notify target that is not defined"),
     ("W134", "a plan without the budget that a limit refers to"),

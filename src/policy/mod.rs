@@ -13,6 +13,7 @@ pub mod decision;
 mod describe;
 mod evaluate;
 pub mod exception;
+pub mod exchange;
 pub mod glob;
 pub mod identity;
 pub mod ladder;
@@ -34,6 +35,7 @@ use crate::domain::window::Window;
 use budget::{Budget, Dimension, Limit};
 use decision::{BudgetState, Step, StepSet};
 use exception::Exception;
+use exchange::Exchange;
 use ladder::{NotifyTarget, Route};
 use plan::{Defaults, Endpoint, Plan, Segment};
 
@@ -67,8 +69,8 @@ impl Mode {
 pub struct Policy {
     /// The mode of every rule that does not say otherwise.
     pub mode: Mode,
-    /// The currency of limits and revenue.
-    pub currency: Arc<str>,
+    /// The currency of revenue, and the rates of all currencies that the policy is written in.
+    pub exchange: Exchange,
     /// Where calendar periods begin.
     pub zone: TimeZone,
     /// What happens where nothing else is said.
@@ -89,7 +91,7 @@ impl Policy {
     pub fn empty() -> Self {
         Self {
             mode: Mode::DryRun,
-            currency: Arc::from("USD"),
+            exchange: Exchange::default(),
             zone: TimeZone::UTC,
             defaults: Defaults::default(),
             budgets: Vec::new(),

@@ -4,6 +4,7 @@
 //! one slip is one message. A policy is built only when there was no error.
 
 mod budgets;
+mod currency;
 mod document;
 mod exceptions;
 mod extras;
@@ -18,8 +19,9 @@ use jiff::tz::TimeZone;
 use crate::diagnostic::{self, Diagnostic, Source};
 use crate::domain::clock::Timestamp;
 
+use super::exchange::Exchange;
 use super::ladder::Route;
-use super::reader::{Entry, Problems, expect_str, expect_word, later, nearest};
+use super::reader::{Entry, Problems, expect_str, expect_word, nearest};
 use super::tree::{Node, Tree, read};
 use super::{Mode, Policy};
 
@@ -87,15 +89,16 @@ struct Ground<'t, 's> {
     surroundings: &'s Surroundings<'s>,
     zone: TimeZone,
     zone_name: String,
+    exchange: Exchange,
     routes: BTreeMap<Arc<str>, Arc<Route>>,
 }
 
 fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut Problems) -> Policy {
     let mode = document.mode.and_then(|node| mode(node, problems)).unwrap_or(Mode::DryRun);
-    currency(&document, problems);
+    let exchange = currency::exchange(&document, problems);
     let (zone, zone_name) = timezone(&document, problems);
     let routes = rules::routes(&document, surroundings, problems);
-    let ground = Ground { document, surroundings, zone, zone_name, routes };
+    let ground = Ground { document, surroundings, zone, zone_name, exchange, routes };
     let (plans, plan_limits) = rules::plans(&ground, problems);
     let segments = rules::segments(&ground, problems);
     let endpoints = rules::endpoints(&ground, problems);
@@ -106,8 +109,8 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
     let not_in_force = extras::not_in_force(&ground, problems);
     Policy {
         mode,
-        currency: Arc::from("USD"),
         zone: ground.zone,
+        exchange: ground.exchange,
         defaults,
         budgets,
         exceptions,
@@ -121,14 +124,6 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
 
 fn mode(node: &Node, problems: &mut Problems) -> Option<Mode> {
     expect_word(node, "`mode`", &[("enforce", Mode::Enforce), ("dry_run", Mode::DryRun)], problems)
-}
-
-fn currency(document: &Document<'_>, problems: &mut Problems) {
-    let Some(node) = document.currency else { return };
-    match expect_str(node, "`currency`", problems) {
-        None | Some("USD") => {}
-        Some(other) => problems.push(later(&node.place, &format!("policies in `{other}` are"))),
-    }
 }
 
 fn timezone(document: &Document<'_>, problems: &mut Problems) -> (TimeZone, String) {

@@ -10,6 +10,7 @@ use crate::domain::window::Period;
 use crate::policy::amount::{self, LimitText};
 use crate::policy::budget::Amount;
 use crate::policy::exception::Never;
+use crate::policy::exchange::Exchange;
 use crate::policy::glob::Glob;
 use crate::policy::ladder::{Remedies, Route, RouteRule};
 use crate::policy::plan::{Endpoint, Plan, Segment};
@@ -33,7 +34,7 @@ pub(super) fn plans(ground: &Ground<'_, '_>, problems: &mut Problems) -> (BTreeM
         let name: Arc<str> = Arc::from(key.text.as_str());
         let Some(mut fields) = Fields::of(node, format!("plan `{name}`"), problems) else { continue };
         let llm_budget = fields.value("llm_budget").and_then(|node| {
-            let (amount, unit, per) = own_limit(node, problems)?;
+            let (amount, unit, per) = own_limit(node, &ground.exchange, problems)?;
             limits.push(PlanLimit { plan: Arc::clone(&name), place: node.place.clone(), unit, per });
             Some(amount)
         });
@@ -54,10 +55,12 @@ pub(super) fn plans(ground: &Ground<'_, '_>, problems: &mut Problems) -> (BTreeM
 }
 
 /// A limit that is not `plan.llm_budget`.
-pub(super) fn own_limit(node: &Node, problems: &mut Problems) -> Option<(Amount, Unit, Period)> {
-    match value(node, "an amount", amount::limit, problems)? {
+pub(super) fn own_limit(node: &Node, exchange: &Exchange, problems: &mut Problems) -> Option<(Amount, Unit, Period)> {
+    match value(node, "an amount", |text| amount::limit(text, exchange), problems)? {
         LimitText::Fixed { amount, unit, per } => Some((Amount::Fixed(amount), unit, per)),
-        LimitText::Revenue { share, per } => Some((Amount::Revenue { share, per }, Unit::Money, per)),
+        LimitText::Revenue { share, per } => {
+            Some((Amount::Revenue { share, per, rate: exchange.own() }, Unit::Money, per))
+        }
         LimitText::Plan => {
             let fault = Diagnostic::error("E122", "`plan.llm_budget` is the limit of a budget").at(&node.place, "");
             problems.push(fault.help("write an amount here: `$150/month`"));
@@ -118,7 +121,8 @@ pub(super) fn endpoints(ground: &Ground<'_, '_>, problems: &mut Problems) -> Vec
         let Some(mut fields) = Fields::of(node, format!("endpoint `{}`", key.text), problems) else { continue };
         let critical = fields.value("critical").and_then(|node| expect_bool(node, "`critical`", problems));
         let cost = fields.value("planned_cost");
-        let planned_cost = cost.and_then(|node| value(node, "`planned_cost`", amount::planned_cost, problems));
+        let read = |text: &str| amount::planned_cost(text, &ground.exchange);
+        let planned_cost = cost.and_then(|node| value(node, "`planned_cost`", read, problems));
         let owner = fields.value("owner").and_then(|node| text(node, "`owner`", problems));
         fields.finish("not an endpoint key", problems);
         let pattern = Glob::new(&key.text);
