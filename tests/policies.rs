@@ -4,6 +4,7 @@ mod currencies;
 mod decisions;
 mod laws;
 mod mistakes;
+mod steps;
 
 use plimsoll::diagnostic::{Source, render};
 use plimsoll::domain::clock::Timestamp;

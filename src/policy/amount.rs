@@ -13,6 +13,7 @@ use crate::domain::window::Period;
 
 use super::exchange::{Exchange, Rate, is_code};
 use super::reader::nearest;
+use super::rollout::Rollout;
 
 /// One whole, in parts per million.
 pub const WHOLE: u64 = 1_000_000;
@@ -226,6 +227,15 @@ pub fn threshold(text: &str) -> Result<(bool, u64), Fault> {
         Some(share) => Ok((true, percent(share.trim())?)),
         None => Ok((false, percent(text)?)),
     }
+}
+
+/// `25% of tenants`.
+pub(super) fn rollout(text: &str) -> Result<Rollout, Fault> {
+    let share = text.strip_suffix(" of tenants").map(str::trim_end).ok_or_else(|| {
+        Fault::new("E122", format!("`{text}` is not a share of tenants"), "").help("write `25% of tenants`")
+    })?;
+    let rollout = Rollout::new(percent(share)?);
+    rollout.ok_or_else(|| Fault::new("E113", format!("`{text}` is out of range"), "at most 100%"))
 }
 
 /// `3x` in parts per million.

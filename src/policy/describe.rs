@@ -3,7 +3,7 @@
 use crate::domain::window::Period;
 
 use super::Policy;
-use super::ladder::{Remedies, Rung, Scope, Scoped};
+use super::ladder::{Remedies, Rung, Scope, Scoped, percent};
 
 /// `cap 600 output tokens; 20 requests/min on non_critical`; a step that only notifies names whom.
 pub(super) fn rung(rung: &Rung) -> String {
@@ -12,6 +12,9 @@ pub(super) fn rung(rung: &Rung) -> String {
         let otherwise = remedies(&ask.otherwise).join("; ");
         let seconds = ask.within.as_secs();
         parts.push(format!("ask {}; after {} {otherwise}", ask.whom.as_str(), duration(seconds)));
+    }
+    if !rung.rollout.is_all() {
+        parts.push(format!("for {} of tenants", percent(rung.rollout.share())));
     }
     if parts.is_empty() {
         let targets: Vec<&str> = rung.notify.iter().map(super::ladder::NotifyTarget::as_str).collect();
@@ -27,6 +30,9 @@ pub(super) fn outside_promise(policy: &Policy) -> Vec<String> {
         let mut say = |whose: String| {
             sentences.push(format!("budget `{}` counts calls of {whose} and never refuses them", budget.name));
         };
+        for rung in budget.ladder.rungs.iter().filter(|rung| rung.blocks_all() && !rung.rollout.is_all()) {
+            say(format!("tenants outside {} of all", percent(rung.rollout.share())));
+        }
         for segment in policy.segments.values().filter(|segment| segment.never.block) {
             say(format!("segment `{}`", segment.name));
         }

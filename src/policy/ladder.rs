@@ -9,6 +9,7 @@ use crate::domain::standing::Standing;
 
 use super::amount::WHOLE;
 use super::decision::{Step, StepSet, Throttle};
+use super::rollout::Rollout;
 
 /// Whether critical endpoints are included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,6 +222,8 @@ pub struct Rung {
     pub remedies: Remedies,
     /// Who is asked.
     pub ask: Option<Ask>,
+    /// The tenants that it acts on; the others are only told.
+    pub rollout: Rollout,
     /// The status of a refusal.
     pub status: u16,
     /// The words of a refusal.
@@ -231,6 +234,11 @@ impl Rung {
     /// Whether it blocks, at once or by default.
     pub fn blocks(&self) -> bool {
         self.remedies.block.is_some() || self.ask.as_ref().is_some_and(|ask| ask.otherwise.block.is_some())
+    }
+
+    /// Whether it refuses every call as soon as it is reached.
+    pub fn blocks_all(&self) -> bool {
+        self.remedies.block == Some(Scope::All)
     }
 
     /// Whether the answer of a person is overdue.
@@ -265,7 +273,7 @@ impl Ladder {
 
     /// Whether some step refuses every call as soon as it is reached.
     pub fn blocks_all(&self) -> bool {
-        self.rungs.iter().any(|rung| rung.remedies.block == Some(Scope::All))
+        self.rungs.iter().any(Rung::blocks_all)
     }
 
     /// The same ladder for one budget: throttles are named after it, and blocking steps wait for its grace.

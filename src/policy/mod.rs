@@ -19,6 +19,7 @@ pub mod identity;
 pub mod ladder;
 pub mod plan;
 pub mod reader;
+pub mod rollout;
 pub mod tree;
 
 use std::collections::BTreeMap;

@@ -439,13 +439,13 @@ budgets:
 escalations:
   e:
     contain: { at: 100%, throttle: { all: 60 requests/min, queue: 3 s } }
-    degrade: { at: 110%, route: r, rollout: 25% of tenants, when: always }
+    degrade: { at: 110%, route: r, when: always }
 exceptions:
   - { tenantId: t, budget: a, never: [block], reason: r, approved_by: a, expires: 2027-01-01, when_expired: { before: 14 days } }
 ";
     let (compiled, shown) = compile_text(text);
     let later = compiled.diagnostics.iter().filter(|one| one.code == "E190");
     let lines: Vec<u32> = later.filter_map(|one| one.place.as_ref()).map(|place| place.line).collect();
-    assert_eq!(lines, [3, 4, 4, 6, 7, 7, 10, 11, 11, 13], "{shown}");
+    assert_eq!(lines, [3, 4, 4, 6, 7, 7, 10, 11, 13], "{shown}");
     assert!(compiled.diagnostics.iter().all(|one| one.code == "E190"), "{shown}");
 }

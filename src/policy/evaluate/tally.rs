@@ -18,6 +18,7 @@ const ANSWER_TOKENS: u64 = 1_024;
 /// The facts of a call that actions depend on.
 pub(super) struct Call<'a> {
     pub(super) now: Timestamp,
+    pub(super) tenant: &'a str,
     model: &'a str,
     critical: bool,
     reasoning: bool,
@@ -29,6 +30,7 @@ impl<'a> Call<'a> {
     pub(super) fn new(facts: &CallFacts<'a>, critical: bool) -> Self {
         Self {
             now: facts.now,
+            tenant: facts.tenant.id.as_str(),
             model: facts.model,
             critical,
             reasoning: facts.reasoning || facts.thinking_budget.is_some(),
