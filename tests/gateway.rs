@@ -12,6 +12,7 @@ mod limits;
 mod refusals;
 mod reload;
 mod replay;
+mod routing;
 mod tls;
 
 use std::time::Duration;

@@ -147,7 +147,7 @@ fn count(metrics: &Metrics, actions: &Actions, mode: Mode, clamped: bool) {
         (Action::Clamp, clamped),
         (Action::Cap, actions.cap.is_some() && !clamped),
         (Action::Throttle, mode == Mode::DryRun && actions.throttle.is_some()),
-        (Action::Route, actions.route.is_some()),
+        (Action::Route, actions.route.is_some() || actions.service_tier.is_some()),
         (Action::Block, actions.block.is_some()),
     ];
     for (action, _) in done.into_iter().filter(|(_, done)| *done) {

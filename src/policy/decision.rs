@@ -136,6 +136,8 @@ pub struct Actions {
     pub throttle: Option<Throttle>,
     /// The cheaper model to ask for.
     pub route: Option<Arc<str>>,
+    /// The service tier to ask for.
+    pub service_tier: Option<Arc<str>>,
     /// A refusal.
     pub block: Option<Block>,
 }
@@ -147,6 +149,7 @@ impl Actions {
             && !self.cap_kept_thinking
             && self.throttle.is_none()
             && self.route.is_none()
+            && self.service_tier.is_none()
             && self.block.is_none()
     }
 }

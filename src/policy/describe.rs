@@ -4,6 +4,7 @@ use crate::domain::window::Period;
 
 use super::Policy;
 use super::ladder::{Remedies, Rung, Scope, Scoped, percent};
+use super::route::RouteRule;
 
 /// `cap 600 output tokens; 20 requests/min on non_critical`; a step that only notifies names whom.
 pub(super) fn rung(rung: &Rung) -> String {
@@ -57,8 +58,12 @@ fn remedies(remedies: &Remedies) -> Vec<String> {
     }
     if let Some(routes) = &remedies.route {
         scoped(routes, &mut parts, |route| {
-            let rules = route.rules.iter().map(|rule| format!("{} → {}", rule.from, rule.to));
-            rules.collect::<Vec<_>>().join(", ")
+            let models = route.rules.chunk_by(|one, other| one.from == other.from);
+            let words = models.filter_map(|rules| {
+                let targets: Vec<String> = rules.iter().map(target).collect();
+                Some(format!("{} → {}", rules.first()?.from, targets.join(" or ")))
+            });
+            words.collect::<Vec<_>>().join(", ")
         });
     }
     match remedies.block {
@@ -67,6 +72,12 @@ fn remedies(remedies: &Remedies) -> Vec<String> {
         None => {}
     }
     parts
+}
+
+/// `gpt-4o (flex)`.
+fn target(rule: &RouteRule) -> String {
+    let tier = rule.service_tier.as_ref().map(|tier| format!(" ({tier})")).unwrap_or_default();
+    format!("{}{tier}", rule.to)
 }
 
 fn scoped<T>(values: &Scoped<T>, parts: &mut Vec<String>, words: impl Fn(&T) -> String) {

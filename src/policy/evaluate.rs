@@ -7,6 +7,7 @@ mod tally;
 
 use crate::domain::attribution::Attribution;
 use crate::domain::clock::Timestamp;
+use crate::domain::content::Content;
 use crate::domain::standing::Standing;
 use crate::domain::tenant::Tenant;
 
@@ -36,6 +37,8 @@ pub struct CallFacts<'a> {
     pub thinking_budget: Option<u64>,
     /// Whether hidden reasoning counts toward the model's output, as the price table knows it.
     pub reasoning: bool,
+    /// What the request carries.
+    pub content: Content,
 }
 
 /// Judges a call. `standings` are those of the budgets that [`Policy::counted`] named; others are ignored.

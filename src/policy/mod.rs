@@ -20,6 +20,7 @@ pub mod ladder;
 pub mod plan;
 pub mod reader;
 pub mod rollout;
+pub mod route;
 pub mod tree;
 
 use std::collections::BTreeMap;
@@ -37,8 +38,9 @@ use budget::{Budget, Dimension, Limit};
 use decision::{BudgetState, Step, StepSet};
 use exception::Exception;
 use exchange::Exchange;
-use ladder::{NotifyTarget, Route};
+use ladder::NotifyTarget;
 use plan::{Defaults, Endpoint, Plan, Segment};
+use route::Route;
 
 pub use compile::{Compiled, ModelFacts, Surroundings, compile};
 pub use evaluate::{CallFacts, budget_state, evaluate, reached};
@@ -84,6 +86,8 @@ pub struct Policy {
     segments: BTreeMap<Arc<str>, Segment>,
     endpoints: Vec<Endpoint>,
     routes: BTreeMap<Arc<str>, Arc<Route>>,
+    /// Whether some route looks at what a request carries.
+    routes_look: bool,
     not_in_force: Vec<String>,
 }
 
@@ -101,6 +105,7 @@ impl Policy {
             segments: BTreeMap::new(),
             endpoints: Vec::new(),
             routes: BTreeMap::new(),
+            routes_look: false,
             not_in_force: Vec::new(),
         }
     }
@@ -145,6 +150,11 @@ impl Policy {
     /// The tenant's segment, when it is defined.
     pub fn segment(&self, tenant: &Tenant) -> Option<&Segment> {
         self.segments.get(tenant.segment.as_ref()?)
+    }
+
+    /// Whether a rule for this tenant asks for what only a second look into a request tells.
+    pub fn looks_at_content(&self, _tenant: &Tenant) -> bool {
+        self.routes_look
     }
 
     /// Where the tenant can buy more: its own link, else its plan's.

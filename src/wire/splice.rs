@@ -78,7 +78,7 @@ pub(crate) struct Writes {
 /// Applies `edits` to `body` where `peek` found the places.
 pub(crate) fn rewrite(body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>, writes: Writes) -> Rewritten {
     let mut splice = Splice::new(body);
-    let mut members: SmallVec<[String; 3]> = SmallVec::new();
+    let mut members: SmallVec<[String; 4]> = SmallVec::new();
     if let Some(model) = edits.model {
         let text = serde_json::Value::from(format!("{}{model}", writes.model_prefix)).to_string();
         match &peek.spans.model {
@@ -89,6 +89,13 @@ pub(crate) fn rewrite(body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>, writes: 
     }
     if let (Some(cap), Some(field)) = (edits.cap, writes.cap) {
         write_cap(&mut splice, &mut members, peek, (cap.max(writes.least_cap), field, writes.cap_parent));
+    }
+    if let Some(tier) = edits.service_tier {
+        let text = serde_json::Value::from(tier).to_string();
+        match &peek.spans.service_tier {
+            Some(range) => splice.replace(range, text),
+            None => members.push(format!("\"service_tier\":{text}")),
+        }
     }
     if edits.ask_usage {
         ask_usage(&mut splice, &mut members, peek);
@@ -101,7 +108,7 @@ pub(crate) fn rewrite(body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>, writes: 
 
 type Cap = (u64, &'static str, Option<&'static str>);
 
-fn write_cap(splice: &mut Splice<'_>, members: &mut SmallVec<[String; 3]>, peek: &Peek<'_>, cap: Cap) {
+fn write_cap(splice: &mut Splice<'_>, members: &mut SmallVec<[String; 4]>, peek: &Peek<'_>, cap: Cap) {
     let (cap, field, parent) = cap;
     let several = peek.spans.caps.len() > 1;
     for range in &peek.spans.caps {
@@ -124,7 +131,7 @@ fn write_cap(splice: &mut Splice<'_>, members: &mut SmallVec<[String; 3]>, peek:
     }
 }
 
-fn ask_usage(splice: &mut Splice<'_>, members: &mut SmallVec<[String; 3]>, peek: &Peek<'_>) {
+fn ask_usage(splice: &mut Splice<'_>, members: &mut SmallVec<[String; 4]>, peek: &Peek<'_>) {
     match (&peek.spans.include_usage, &peek.spans.stream_options) {
         (Some(range), _) => splice.replace(range, "true"),
         (None, Some(range)) if splice.body.get(range.start) == Some(&b'{') => {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::policy::amount;
 use crate::policy::decision::{Step, Throttle};
-use crate::policy::ladder::{Ask, Cap, Ladder, NotifyTarget, Remedies, Route, Rung, Scope, Scoped, Threshold, percent};
+use crate::policy::ladder::{Ask, Cap, Ladder, NotifyTarget, Remedies, Rung, Scope, Scoped, Threshold, percent};
 use crate::policy::reader::{Fields, Problems, expect_integer, expect_list, expect_str, expect_word};
 use crate::policy::rollout::Rollout;
+use crate::policy::route::Route;
 use crate::policy::tree::{Kind, Node};
 
 use super::{Ground, reference, text, value};

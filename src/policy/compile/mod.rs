@@ -9,6 +9,7 @@ mod document;
 mod exceptions;
 mod extras;
 mod ladders;
+mod routes;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ use crate::diagnostic::{self, Diagnostic, Source};
 use crate::domain::clock::Timestamp;
 
 use super::exchange::Exchange;
-use super::ladder::Route;
 use super::reader::{Entry, Problems, expect_str, expect_word, nearest};
+use super::route::{Abilities, Route};
 use super::tree::{Node, Tree, read};
 use super::{Mode, Policy};
 
@@ -38,6 +39,8 @@ pub struct ModelFacts {
     pub provider: Option<String>,
     /// Whether it reasons before it answers.
     pub reasoning: bool,
+    /// What it can do.
+    pub abilities: Abilities,
 }
 
 /// What a policy is compiled against.
@@ -97,7 +100,7 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
     let mode = document.mode.and_then(|node| mode(node, problems)).unwrap_or(Mode::DryRun);
     let exchange = currency::exchange(&document, problems);
     let (zone, zone_name) = timezone(&document, problems);
-    let routes = rules::routes(&document, surroundings, problems);
+    let routes = routes::all(&document, surroundings, problems);
     let ground = Ground { document, surroundings, zone, zone_name, exchange, routes };
     let (plans, plan_limits) = rules::plans(&ground, problems);
     let segments = rules::segments(&ground, problems);
@@ -117,6 +120,7 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
         plans,
         segments,
         endpoints,
+        routes_look: ground.routes.values().any(|route| route.looks_at_content()),
         routes: ground.routes,
         not_in_force,
     }

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 
 use crate::domain::clock::Timestamp;
+use crate::domain::content::Content;
+use crate::domain::model::is_release_of;
 use crate::domain::standing::Standing;
 use crate::policy::decision::{Actions, Block, Step, Throttle};
 use crate::policy::exception::Never;
-use crate::policy::ladder::{Remedies, RouteRule, Rung, Scope};
+use crate::policy::ladder::{Remedies, Rung, Scope};
+use crate::policy::route::{Asked, RouteRule};
 
 use super::CallFacts;
 
@@ -24,6 +27,7 @@ pub(super) struct Call<'a> {
     reasoning: bool,
     cap: Option<u64>,
     thinking_floor: Option<u64>,
+    content: Content,
 }
 
 impl<'a> Call<'a> {
@@ -36,7 +40,12 @@ impl<'a> Call<'a> {
             reasoning: facts.reasoning || facts.thinking_budget.is_some(),
             cap: facts.cap,
             thinking_floor: facts.thinking_budget.map(|budget| budget.saturating_add(ANSWER_TOKENS)),
+            content: facts.content,
         }
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked { model: self.model, cap: self.cap, content: &self.content }
     }
 
     /// A cap as it can be written: never below what a thinking request needs.
@@ -110,7 +119,7 @@ impl<'p> Tally<'p> {
         tally.throttle = rates.and_then(|rates| rates.values(call.critical).min_by_key(|rate| strictness(rate)));
         let routes = remedies.route.as_ref().filter(|_| !never.route);
         let rules = routes.into_iter().flat_map(|routes| routes.values(call.critical));
-        tally.route = rules.filter_map(|route| route.rule(call.model)).min_by_key(|rule| cheapness(rule));
+        tally.route = rules.filter_map(|route| route.rule(&call.asked())).min_by_key(|rule| cheapness(rule));
         let blocks = !never.block
             && match remedies.block {
                 Some(Scope::All) => true,
@@ -165,7 +174,8 @@ impl<'p> Tally<'p> {
             cap: self.cap.map(|cap| call.legal(cap)).filter(|cap| call.is_lowered_by(*cap)),
             cap_kept_thinking: self.cap.is_some_and(|cap| call.legal(cap) > cap),
             throttle: self.throttle.cloned(),
-            route: self.route.map(|rule| Arc::clone(&rule.to)),
+            route: self.route.filter(|rule| !is_release_of(call.model, &rule.to)).map(|rule| Arc::clone(&rule.to)),
+            service_tier: self.route.and_then(|rule| rule.service_tier.clone()),
             block: self.block.map(|reason| Block {
                 budget: reason.budget,
                 resets_at: reason.resets_at,
@@ -188,6 +198,7 @@ impl<'p> Tally<'p> {
             cap_kept_thinking: full.cap_kept_thinking && !now.cap_kept_thinking,
             throttle: full.throttle.filter(|rate| Some(rate) != now.throttle.as_ref()),
             route: full.route.filter(|route| Some(route) != now.route.as_ref()),
+            service_tier: full.service_tier.filter(|tier| Some(tier) != now.service_tier.as_ref()),
             block: own.block.filter(|_| now.block.is_none()),
             ..own
         };
@@ -216,7 +227,7 @@ fn strictness(rate: &Throttle) -> (u64, &str) {
     (u64::from(rate.requests) * 1_000_000_000 / seconds, &rate.rule)
 }
 
-/// Cheapest served model first, unpriced ones last, then the name.
-fn cheapness(rule: &RouteRule) -> (bool, u64, &str) {
-    (rule.cost.is_none(), rule.cost.unwrap_or(0), &rule.to)
+/// Cheapest served model first, unpriced ones last; a tier is cheaper than none; then the name.
+fn cheapness(rule: &RouteRule) -> (bool, u64, bool, &str) {
+    (rule.cost.is_none(), rule.cost.unwrap_or(0), rule.service_tier.is_none(), &rule.to)
 }
