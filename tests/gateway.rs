@@ -13,6 +13,7 @@ mod refusals;
 mod reload;
 mod replay;
 mod routing;
+mod segments;
 mod tls;
 
 use std::time::Duration;

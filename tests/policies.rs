@@ -5,6 +5,7 @@ mod decisions;
 mod laws;
 mod mistakes;
 mod routes;
+mod segments;
 mod steps;
 
 use plimsoll::diagnostic::{Source, render};

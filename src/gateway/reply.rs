@@ -92,6 +92,8 @@ pub(super) fn decision_field(actions: &Actions, policy: &Policy, done: Done<'_>)
     }
     if actions.block.is_some() {
         add("block", "");
+    } else if let Some(excess) = actions.tool_output {
+        add("block", &format!(";tool-output={}", excess.tokens));
     }
     if let Some(step) = actions.step {
         add("step", step.as_str());
@@ -120,6 +122,7 @@ fn field_is_silent(actions: &Actions, done: Done<'_>) -> bool {
         && actions.route.is_none()
         && actions.service_tier.is_none()
         && actions.block.is_none()
+        && actions.tool_output.is_none()
 }
 
 /// What dry-run rules would have done.

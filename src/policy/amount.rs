@@ -2,6 +2,8 @@
 //!
 //! Texts become numbers here and nowhere else. Amounts of money are nano-dollars; shares are parts per million.
 
+mod currency;
+
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -11,9 +13,12 @@ use crate::domain::money::Money;
 use crate::domain::standing::Unit;
 use crate::domain::window::Period;
 
-use super::exchange::{Exchange, Rate, is_code};
+use super::exchange::{Exchange, is_code};
 use super::reader::nearest;
 use super::rollout::Rollout;
+
+use currency::dollars;
+pub(super) use currency::{exchange_rate, no_rate};
 
 /// One whole, in parts per million.
 pub const WHOLE: u64 = 1_000_000;
@@ -119,38 +124,6 @@ fn quantity(text: &str, exchange: &Exchange) -> Result<Quantity, Fault> {
     Ok(Quantity::Fixed { amount, unit })
 }
 
-/// An amount of some currency in nano-dollars.
-fn dollars(number: &str, currency: &str, exchange: &Exchange, whole: &str) -> Result<i64, Fault> {
-    let rate = exchange.rate(currency).ok_or_else(|| no_rate(currency, exchange))?;
-    let amount = scaled(number, 9, whole)?;
-    rate.in_dollars(amount).ok_or_else(|| Fault::new("E113", format!("`{whole}` is too large"), "too large"))
-}
-
-/// `E126` for a currency whose rate is not given.
-pub(super) fn no_rate(currency: &str, exchange: &Exchange) -> Fault {
-    let fault = Fault::new("E126", format!("there is no exchange rate for `{currency}`"), "worth how many USD?");
-    if let Some(near) = nearest(currency, exchange.known()) {
-        return fault.help(format!("did you mean `{near}`?"));
-    }
-    if !is_code(currency) {
-        return fault.help("write the code of a currency: three capital letters, like `EUR`");
-    }
-    fault.help(format!(
-        "add `exchange: {{ {currency}: … USD }}` at the top of the policy, with what one {currency} is worth"
-    ))
-}
-
-/// `1.08 USD`: what one unit of `currency` is worth.
-pub(super) fn exchange_rate(currency: &str, text: &str) -> Result<Rate, Fault> {
-    no_separators(text)?;
-    let worth = text.strip_suffix(" USD").map(str::trim_end).or_else(|| text.strip_prefix('$'));
-    let worth = worth.and_then(Money::parse_decimal).ok_or_else(|| {
-        Fault::new("E122", format!("`{text}` is not a rate"), "")
-            .help(format!("write how many dollars one {currency} is worth: `1.08 USD`, with at most nine decimals"))
-    })?;
-    Rate::new(worth).ok_or_else(|| Fault::new("E113", format!("`{text}` is out of range"), "must be above zero"))
-}
-
 fn no_unit(text: &str) -> Fault {
     Fault::new("E122", format!("`{text}` is not an amount"), "of what?")
         .help("write `$150/month`, `2M tokens/day`, `100 requests/minute`, `30% of revenue/month` or `plan.llm_budget`")
@@ -238,6 +211,18 @@ pub(super) fn rollout(text: &str) -> Result<Rollout, Fault> {
     rollout.ok_or_else(|| Fault::new("E113", format!("`{text}` is out of range"), "at most 100%"))
 }
 
+/// `above 4000/request`: the bound, and what it is per (a call where nothing is said).
+pub(super) fn above(text: &str) -> Result<u64, Fault> {
+    let fault = || Fault::new("E122", format!("`{text}` is not a bound"), "").help("write `above 4000/request`");
+    no_separators(text)?;
+    let bound = text.strip_prefix("above ").ok_or_else(fault)?.trim();
+    let (number, per) = bound.split_once('/').unwrap_or((bound, "request"));
+    if !matches!(per.trim(), "request" | "workflow") {
+        return Err(fault());
+    }
+    number.trim().parse().map_err(|_| fault())
+}
+
 /// `3x` in parts per million.
 pub fn factor(text: &str) -> Result<u64, Fault> {
     let fault = || Fault::new("E112", format!("`{text}` is not a factor"), "").help("write `3x`");
@@ -314,32 +299,7 @@ mod tests {
     use super::*;
 
     fn limit(text: &str) -> Result<LimitText, Fault> {
-        super::limit(text, &euros())
-    }
-
-    fn euros() -> Exchange {
-        let mut exchange = Exchange::default();
-        exchange.add("EUR", exchange_rate("EUR", "1.08 USD").expect("a rate"));
-        exchange
-    }
-
-    #[test]
-    fn every_currency_with_a_rate_becomes_dollars() {
-        let money = |amount, per| Ok(LimitText::Fixed { amount, unit: Unit::Money, per });
-        assert_eq!(limit("25 EUR/day"), money(27_000_000_000, Period::Day));
-        assert_eq!(limit("60k EUR/month"), money(64_800_000_000_000, Period::Month));
-        assert_eq!(limit("0.000000001 EUR/day"), money(1, Period::Day));
-        let planned = |text| planned_cost(text, &euros()).ok();
-        assert_eq!(planned("0.180 EUR/workflow"), Some((Money::from_nano(194_400_000), PlannedPer::Workflow)));
-        assert_eq!(planned("$0.004/request"), Some((Money::from_nano(4_000_000), PlannedPer::Request)));
-        let code = |text| limit(text).map_err(|fault| fault.code);
-        assert_eq!(code("150 GBP/month"), Err("E126"));
-        assert_eq!(code("9000000000 EUR/month"), Err("E113"));
-        let rate = |text| exchange_rate("EUR", text).map_err(|fault| fault.code);
-        assert_eq!(rate("$1.08").ok(), rate("1.08 USD").ok());
-        for (wrong, code) in [("1.08", "E122"), ("1,08 USD", "E108"), ("0 USD", "E113"), ("-1 USD", "E113")] {
-            assert_eq!(rate(wrong), Err(code), "{wrong}");
-        }
+        super::limit(text, &Exchange::default())
     }
 
     #[test]

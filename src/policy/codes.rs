@@ -32,6 +32,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("W152", "a route that cannot be compared"),
     ("E153", "a route to another provider"),
     ("E154", "a service tier where there is none"),
+    ("W155", "a flagship model that everybody still reaches"),
     ("E162", "an exception without reason, approval or end"),
     ("W163", "an exception that has expired"),
     ("E164", "an exception that counts differently from its budget"),

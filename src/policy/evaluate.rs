@@ -170,7 +170,15 @@ fn standing_rules<'p>(policy: &'p Policy, facts: &CallFacts<'p>, call: &Call<'p>
     let excepted = excepted.fold(Never::default(), |never, exception| never.or(exception.never));
     let mut tally = Tally::default();
     if let Some(segment) = policy.segment(facts.tenant) {
-        tally = tally.stricter(Tally::of(&segment.remedies, excepted, call, Origin::Named(&segment.origin)));
+        // Its own gate and limits are not what its own `never` speaks of.
+        let origin = Origin::Named(&segment.origin);
+        tally = tally.stricter(Tally::of(&segment.remedies, excepted, call, origin));
+        let gate = segment.flagship.as_ref();
+        if let Some(gate) = gate.filter(|gate| gate.turns_away(facts.model, &facts.attribution.prompt_version)) {
+            tally = tally.stricter(Tally::of(&gate.otherwise, excepted, call, origin));
+        }
+        let excess = segment.excess(&facts.content).filter(|_| !excepted.block);
+        tally = tally.stricter(Tally::of_excess(excess, &segment.origin));
     }
     if let Some(plan) = policy.plan(facts.tenant) {
         let never = excepted.or(segment_never);

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod reader;
 pub mod rollout;
 pub mod route;
+pub mod segment;
 pub mod tree;
 
 use std::collections::BTreeMap;
@@ -39,8 +40,9 @@ use decision::{BudgetState, Step, StepSet};
 use exception::Exception;
 use exchange::Exchange;
 use ladder::NotifyTarget;
-use plan::{Defaults, Endpoint, Plan, Segment};
+use plan::{Defaults, Endpoint, Plan};
 use route::Route;
+use segment::Segment;
 
 pub use compile::{Compiled, ModelFacts, Surroundings, compile};
 pub use evaluate::{CallFacts, budget_state, evaluate, reached};
@@ -153,8 +155,8 @@ impl Policy {
     }
 
     /// Whether a rule for this tenant asks for what only a second look into a request tells.
-    pub fn looks_at_content(&self, _tenant: &Tenant) -> bool {
-        self.routes_look
+    pub fn looks_at_content(&self, tenant: &Tenant) -> bool {
+        self.routes_look || self.segment(tenant).is_some_and(|segment| segment.max_tool_output.is_some())
     }
 
     /// Where the tenant can buy more: its own link, else its plan's.

@@ -11,6 +11,7 @@ mod extras;
 mod ladders;
 mod routes;
 mod rules;
+mod segments;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -103,7 +104,7 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
     let routes = routes::all(&document, surroundings, problems);
     let ground = Ground { document, surroundings, zone, zone_name, exchange, routes };
     let (plans, plan_limits) = rules::plans(&ground, problems);
-    let segments = rules::segments(&ground, problems);
+    let segments = segments::all(&ground, problems);
     let endpoints = rules::endpoints(&ground, problems);
     let ladders = ladders::named(&ground, problems);
     let budgets = budgets::all(&ground, &ladders, &plan_limits, mode, problems);

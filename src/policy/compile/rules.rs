@@ -1,4 +1,4 @@
-//! Plans, segments, endpoints.
+//! Plans and endpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::policy::exception::Never;
 use crate::policy::exchange::Exchange;
 use crate::policy::glob::Glob;
 use crate::policy::ladder::Remedies;
-use crate::policy::plan::{Endpoint, Plan, Segment};
+use crate::policy::plan::{Endpoint, Plan};
 use crate::policy::reader::{Fields, Problems, expect_bool, expect_list, expect_word};
 use crate::policy::tree::Node;
 
@@ -69,34 +69,10 @@ pub(super) fn own_limit(node: &Node, exchange: &Exchange, problems: &mut Problem
 }
 
 /// What always applies: a cap and a route.
-fn standing_remedies(fields: &mut Fields<'_>, ground: &Ground<'_, '_>, problems: &mut Problems) -> Remedies {
+pub(super) fn standing_remedies(fields: &mut Fields<'_>, ground: &Ground<'_, '_>, problems: &mut Problems) -> Remedies {
     let cap = fields.value("cap_output_tokens").and_then(|node| ladders::cap(node, problems));
     let route = fields.value("route").and_then(|node| ladders::routes(node, ground, problems));
     Remedies { cap, route, ..Remedies::default() }
-}
-
-/// Every segment.
-pub(super) fn segments(ground: &Ground<'_, '_>, problems: &mut Problems) -> BTreeMap<Arc<str>, Segment> {
-    let mut segments = BTreeMap::new();
-    for (key, node) in &ground.document.segments {
-        let name: Arc<str> = Arc::from(key.text.as_str());
-        let Some(mut fields) = Fields::of(node, format!("segment `{name}`"), problems) else { continue };
-        let remedies = standing_remedies(&mut fields, ground, problems);
-        let never_entry = fields.take("never");
-        let never = never_entry.map(|(_, node)| never(node, problems)).unwrap_or_default();
-        for key in ["watch", "limits", "flagship", "otherwise"] {
-            fields.later(key, problems);
-        }
-        fields.finish("not a segment key", problems);
-        let contradiction = (never.cap && remedies.cap.is_some()) || (never.route && remedies.route.is_some());
-        if let Some((key, _)) = never_entry.filter(|_| contradiction) {
-            let fault = Diagnostic::error("E144", format!("segment `{name}` does what it says is never done"));
-            problems.push(fault.at(&key.place, "").help("take the action out of the segment, or out of its `never`"));
-        }
-        let origin = Arc::from(format!("segment.{name}"));
-        segments.insert(Arc::clone(&name), Segment { name, origin, remedies, never });
-    }
-    segments
 }
 
 /// `[throttle, route, block]`.

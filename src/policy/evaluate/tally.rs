@@ -8,7 +8,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::content::Content;
 use crate::domain::model::is_release_of;
 use crate::domain::standing::Standing;
-use crate::policy::decision::{Actions, Block, Step, Throttle};
+use crate::policy::decision::{Actions, Block, Step, Throttle, ToolOutput};
 use crate::policy::exception::Never;
 use crate::policy::ladder::{Remedies, Rung, Scope};
 use crate::policy::route::{Asked, RouteRule};
@@ -101,6 +101,7 @@ pub(super) struct Tally<'p> {
     throttle: Option<&'p Throttle>,
     route: Option<&'p RouteRule>,
     block: Option<Reason<'p>>,
+    tool_output: Option<ToolOutput>,
     reason: Option<Reason<'p>>,
     by: Option<&'p Arc<str>>,
 }
@@ -139,6 +140,11 @@ impl<'p> Tally<'p> {
         tally
     }
 
+    /// The refusal of what a request carries, by a plan or segment.
+    pub(super) fn of_excess(excess: Option<ToolOutput>, origin: &'p Arc<str>) -> Self {
+        Self { tool_output: excess, by: excess.map(|_| origin), ..Self::default() }
+    }
+
     /// Both rules apply: per action the stricter.
     pub(super) fn stricter(self, other: Self) -> Self {
         Self {
@@ -146,6 +152,7 @@ impl<'p> Tally<'p> {
             throttle: either(self.throttle, other.throttle, |a, b| least(a, b, strictness)),
             route: either(self.route, other.route, |a, b| least(a, b, cheapness)),
             block: either(self.block, other.block, |a, b| if b.lateness() > a.lateness() { b } else { a }),
+            tool_output: self.tool_output.or(other.tool_output),
             reason: either(self.reason, other.reason, |a, b| if b.severity() > a.severity() { b } else { a }),
             by: self.by.or(other.by),
         }
@@ -158,6 +165,7 @@ impl<'p> Tally<'p> {
             throttle: self.throttle.zip(other.throttle).map(|(a, b)| most(a, b, strictness)),
             route: self.route.zip(other.route).map(|(a, b)| most(a, b, cheapness)),
             block: self.block.zip(other.block).map(|(own, _)| own),
+            tool_output: None,
             reason: self.reason.zip(other.reason).map(|(a, b)| if b.severity() < a.severity() { b } else { a }),
             by: None,
         };
@@ -182,6 +190,7 @@ impl<'p> Tally<'p> {
                 status: reason.rung.status,
                 message: reason.rung.message.as_ref().or(fallback).cloned(),
             }),
+            tool_output: self.tool_output,
         }
     }
 
@@ -200,6 +209,7 @@ impl<'p> Tally<'p> {
             route: full.route.filter(|route| Some(route) != now.route.as_ref()),
             service_tier: full.service_tier.filter(|tier| Some(tier) != now.service_tier.as_ref()),
             block: own.block.filter(|_| now.block.is_none()),
+            tool_output: own.tool_output.filter(|_| now.tool_output.is_none()),
             ..own
         };
         if would.is_empty() { Actions::default() } else { would }
