@@ -59,7 +59,12 @@ fn check_request(record: &Value, dialect: &'static dyn Dialect, path: &str) -> F
     assert!(peek.choices > 0 && peek.input_bound >= peek.input_estimate, "{id}: {peek:?}");
     let same = dialect.rewrite(&target, &body, &peek, &Edits::default());
     assert_eq!((same.path, same.body.concat()), (None, body.to_vec()), "{id}");
-    let edits = Edits { model: Some("other-model"), cap: Some(4321), ask_usage: peek.framing == Framing::Sse };
+    let edits = Edits {
+        model: Some("other-model"),
+        cap: Some(4321),
+        ask_usage: peek.framing == Framing::Sse,
+        service_tier: None,
+    };
     let other = dialect.rewrite(&target, &body, &peek, &edits);
     let other_path = other.path.unwrap_or_else(|| path.to_owned());
     let target = Target { method: &Method::POST, path: &other_path, query };

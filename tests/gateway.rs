@@ -13,6 +13,8 @@ mod load;
 mod refusals;
 mod reload;
 mod replay;
+mod routing;
+mod segments;
 mod tls;
 
 use std::time::Duration;

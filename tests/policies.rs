@@ -1,12 +1,17 @@
 //! The shipped policies, and policies as they go wrong: text in, decisions and diagnostics out.
 
+mod currencies;
 mod decisions;
 mod laws;
 mod mistakes;
 mod mutants;
+mod routes;
+mod segments;
+mod steps;
 
 use plimsoll::diagnostic::{Source, render};
 use plimsoll::domain::clock::Timestamp;
+use plimsoll::policy::route::Abilities;
 use plimsoll::policy::{Compiled, ModelFacts, Policy, Surroundings, compile};
 
 pub(crate) const REALISTIC: &str = include_str!("../policies/realistic.yaml");
@@ -34,13 +39,37 @@ fn prices(model: &str) -> Option<ModelFacts> {
     let (input_pico, output_pico, provider) = match model {
         "gpt-4o" => (2_500_000, 10_000_000, "openai"),
         "gpt-4o-mini" => (150_000, 600_000, "openai"),
+        "gpt-3.5-turbo" => (100_000, 200_000, "openai"),
+        "gpt-4-base" => (50_000, 100_000, "openai"),
+        "claude-sonnet-4-5" => (3_000_000, 15_000_000, "anthropic"),
         "claude-opus-4-5" => (5_000_000, 25_000_000, "anthropic"),
         "claude-haiku-4-5" => (1_000_000, 5_000_000, "anthropic"),
         "gemini-2.5-pro" => (1_250_000, 10_000_000, "gemini"),
         "gemini-2.5-flash" => (300_000, 2_500_000, "gemini"),
         _ => return None,
     };
-    Some(ModelFacts { input_pico, output_pico, provider: Some(provider.to_owned()), reasoning: false })
+    Some(ModelFacts {
+        input_pico,
+        output_pico,
+        provider: Some(provider.to_owned()),
+        reasoning: false,
+        abilities: abilities(model),
+    })
+}
+
+fn abilities(model: &str) -> Abilities {
+    let no = Some(false);
+    match model {
+        "gpt-3.5-turbo" => {
+            Abilities { context: Some(16_385), max_output: Some(4_096), vision: no, ..Abilities::default() }
+        }
+        "gpt-4-base" => Abilities { context: Some(8_192), tools: no, ..Abilities::default() },
+        "claude-haiku-4-5" | "claude-sonnet-4-5" => Abilities { context: Some(200_000), ..Abilities::default() },
+        "gpt-4o" | "gpt-4o-mini" => {
+            Abilities { context: Some(128_000), max_output: Some(16_384), ..Abilities::default() }
+        }
+        _ => Abilities::default(),
+    }
 }
 
 pub(crate) fn compile_all(sources: &[Source]) -> Compiled {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 use plimsoll::domain::attribution::Attribution;
+use plimsoll::domain::content::Content;
 use plimsoll::domain::price::PriceBook;
 use plimsoll::domain::standing::{Standing, Standings, Unit};
 use plimsoll::domain::tenant::Tenant;
@@ -61,7 +62,7 @@ fn peek(bytes: usize) -> Box<dyn FnMut()> {
 fn splice() -> Box<dyn FnMut()> {
     let body: &'static Bytes = Box::leak(Box::new(Bytes::from(inputs::chat(2_000, true))));
     let peek = OpenAiChat.peek(&TARGET, body).expect("a well-formed body");
-    let edits = Edits { model: Some("gpt-4o-mini"), cap: Some(600), ask_usage: true };
+    let edits = Edits { model: Some("gpt-4o-mini"), cap: Some(600), ask_usage: true, service_tier: None };
     Box::new(move || {
         black_box(OpenAiChat.rewrite(&TARGET, body, black_box(&peek), &edits));
     })
@@ -165,6 +166,7 @@ impl Scene {
             cap: Some(1_000),
             thinking_budget: None,
             reasoning: false,
+            content: Content::default(),
         }
     }
 }

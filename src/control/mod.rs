@@ -21,6 +21,7 @@ use crate::domain::standing::Dimensions;
 use crate::domain::tenant::TenantId;
 use crate::meter::Meter;
 use crate::meter::counter::WindowCounter;
+use crate::policy::route::Abilities;
 use crate::policy::{self, ModelFacts, Policy};
 use crate::wire::Family;
 
@@ -282,6 +283,7 @@ pub fn model_facts(prices: &PriceBook, model: &str) -> Option<ModelFacts> {
         output_pico: row.output,
         provider: row.provider.as_deref().map(str::to_owned),
         reasoning: row.reasoning,
+        abilities: Abilities { context: row.context, max_output: row.max_output, tools: row.tools, vision: row.vision },
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub mod attribution;
 pub mod clock;
+pub mod content;
 pub mod model;
 pub mod money;
 pub mod price;

@@ -70,6 +70,12 @@ pub struct PriceRow {
     pub max_output: Option<u64>,
     /// Whether the model reasons in tokens that are billed as output.
     pub reasoning: bool,
+    /// Whether the model calls tools; `None` when nobody says. No price, so no part of what the ledger keeps.
+    #[serde(skip)]
+    pub tools: Option<bool>,
+    /// Whether the model sees images; `None` when nobody says. No price, so no part of what the ledger keeps.
+    #[serde(skip)]
+    pub vision: Option<bool>,
 }
 
 impl PriceRow {

@@ -108,6 +108,9 @@ pub(super) fn admit(call: &Call, peek: &Peek<'_>, gateway: &Gateway) -> Result<B
     if let Some(block) = &decision.actions.block {
         return Err(Turned::Away(Box::new((blocked(call, block, &decision, false), decision))));
     }
+    if let Some(excess) = decision.actions.tool_output {
+        return Err(Turned::Away(Box::new((Refused::tool_output(excess), decision))));
+    }
     match reserve(call, peek, &mut decision, &counting) {
         Ok(held) => Ok(Box::new(Admission {
             model_served: decision.actions.route.clone().or_else(|| call.model.clone()),

@@ -7,9 +7,12 @@ use std::time::Instant;
 use crate::control::Snapshot;
 use crate::domain::attribution::Attribution;
 use crate::domain::clock::Timestamp;
+use crate::domain::content::Content;
 use crate::domain::price::PriceRow;
 use crate::domain::standing::Dimensions;
-use crate::policy::CallFacts;
+use crate::domain::tenant::Tenant;
+use crate::policy::{CallFacts, Policy};
+use crate::wire::estimate::BYTES_PER_TOKEN;
 use crate::wire::{Operation, Peek};
 
 use super::account::{Account, Place};
@@ -29,6 +32,8 @@ pub(super) struct Call {
     pub(super) model: Option<Arc<str>>,
     /// The price of the model that was asked for.
     pub(super) price: Option<Arc<PriceRow>>,
+    /// What the request carries, as far as a rule asks.
+    pub(super) content: Content,
     /// How many attempts came before, when the client's SDK says so at all.
     pub(super) retries: Option<u32>,
     pub(super) arrived: Instant,
@@ -49,6 +54,7 @@ impl Call {
             cap: peek.cap,
             thinking_budget: peek.thinking_budget,
             reasoning: self.price.as_ref().is_some_and(|price| price.reasoning),
+            content: self.content,
         }
     }
 
@@ -78,4 +84,16 @@ impl Call {
     pub(super) fn bills(&self) -> bool {
         matches!(self.operation, Operation::Known(dialect) if dialect.bills())
     }
+}
+
+/// Bytes of text that make a token at least, where a request must certainly fit a window. Few texts have shorter tokens.
+const BYTES_PER_TOKEN_AT_LEAST: u64 = 2;
+
+/// What a request carries. The body is looked into a second time only when a rule for this tenant asks.
+pub(super) fn content(policy: &Policy, tenant: &Tenant, operation: Operation, peek: &Peek<'_>, body: &[u8]) -> Content {
+    let Operation::Known(dialect) = operation else { return Content::default() };
+    let seen = if policy.looks_at_content(tenant) { dialect.content(body) } else { Content::default() };
+    let generous = peek.input_estimate.saturating_mul(BYTES_PER_TOKEN / BYTES_PER_TOKEN_AT_LEAST);
+    let input = (!peek.input_by_reference).then(|| generous.min(peek.input_bound));
+    Content { input, takes_tier: dialect.takes_service_tier(), ..seen }
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::domain::attribution::UNTAGGED;
 use crate::domain::window::rfc3339;
-use crate::policy::decision::{Block, Decision};
+use crate::policy::decision::{Block, Decision, ToolOutput};
 use crate::wire::refusal::{self, Refusal};
 use crate::wire::{Family, Malformed};
 
@@ -247,6 +247,15 @@ impl Refused {
             upgrade_url,
             ..Self::new(block.status, "budget_blocked", format!("{message}{options}"))
         }
+    }
+
+    /// A result of a tool is longer than the tenant's segment takes. It is never cut: half a result would mislead the model.
+    pub(super) fn tool_output(excess: ToolOutput) -> Self {
+        let ToolOutput { tokens, limit } = excess;
+        let message = format!(
+            "the result of a tool in this request has about {tokens} tokens and may have {limit}; shorten it and send the request again"
+        );
+        Self::new(400, "tool_output_too_long", message)
     }
 
     /// The refusal in the dialect's own shape.

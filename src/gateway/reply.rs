@@ -69,8 +69,8 @@ pub(super) fn decision_field(actions: &Actions, policy: &Policy, done: Done<'_>)
     }
     let mut add = |key: &str, value: &str| {
         let separator = if field.is_empty() { "" } else { ", " };
-        let _ = if value.is_empty() {
-            write!(field, "{separator}{key}")
+        let _ = if value.is_empty() || value.starts_with(';') {
+            write!(field, "{separator}{key}{value}")
         } else {
             write!(field, "{separator}{key}={value}")
         };
@@ -87,11 +87,13 @@ pub(super) fn decision_field(actions: &Actions, policy: &Policy, done: Done<'_>)
     if let Some(throttle) = done.throttle {
         add("throttle", &quoted(throttle));
     }
-    if let Some(model) = &actions.route {
-        add("route", &quoted(model));
+    if let Some(route) = route_item(actions) {
+        add("route", &route);
     }
     if actions.block.is_some() {
         add("block", "");
+    } else if let Some(excess) = actions.tool_output {
+        add("block", &format!(";tool-output={}", excess.tokens));
     }
     if let Some(step) = actions.step {
         add("step", step.as_str());
@@ -105,13 +107,22 @@ pub(super) fn decision_field(actions: &Actions, policy: &Policy, done: Done<'_>)
     field
 }
 
+/// The model, and the tier as its parameter. A tier without another model is a bare key with that parameter.
+fn route_item(actions: &Actions) -> Option<String> {
+    let tier = actions.service_tier.as_ref().map(|tier| format!(";service-tier={}", quoted(tier)));
+    let model = actions.route.as_ref().map(|model| quoted(model));
+    (model.is_some() || tier.is_some()).then(|| model.unwrap_or_default() + &tier.unwrap_or_default())
+}
+
 fn field_is_silent(actions: &Actions, done: Done<'_>) -> bool {
     done.clamp.is_none()
         && done.throttle.is_none()
         && actions.cap.is_none()
         && !actions.cap_kept_thinking
         && actions.route.is_none()
+        && actions.service_tier.is_none()
         && actions.block.is_none()
+        && actions.tool_output.is_none()
 }
 
 /// What dry-run rules would have done.

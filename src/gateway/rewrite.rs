@@ -42,8 +42,14 @@ pub(super) fn outbound(
     admission: &Admission,
 ) -> Result<Outbound, Refused> {
     let asks_usage = source.peek.usage_flag == UsageFlag::NotAsked;
-    let edits = Edits { model: admission.decision.actions.route.as_deref(), cap: admission.cap, ask_usage: asks_usage };
-    let untouched = edits.model.is_none() && edits.cap.is_none() && !asks_usage;
+    let actions = &admission.decision.actions;
+    let edits = Edits {
+        model: actions.route.as_deref(),
+        cap: admission.cap,
+        ask_usage: asks_usage,
+        service_tier: actions.service_tier.as_deref(),
+    };
+    let untouched = edits.model.is_none() && edits.cap.is_none() && edits.service_tier.is_none() && !asks_usage;
     let (path, body) = match call.operation {
         Operation::Known(dialect) if !untouched => {
             let rewritten = dialect.rewrite(&source.target, source.body, source.peek, &edits);

@@ -19,7 +19,7 @@ use crate::wire::{Family, Framing, Operation, Peek, Target, operation};
 
 use super::account::{Account, Place};
 use super::admit::Admission;
-use super::call::Call;
+use super::call::{self, Call};
 use super::forward::{Detached, Without, forward};
 use super::identify::{Caller, RequestLine, identify};
 use super::panics::unharmed;
@@ -155,6 +155,7 @@ impl Worker {
         let call = Call {
             id,
             price: model.as_ref().and_then(priced),
+            content: call::content(&snapshot.policy, &account.tenant, operation, &peek, &body),
             snapshot,
             account,
             key_name,

@@ -131,7 +131,7 @@ impl Worker {
         if throttle.is_some() {
             metrics.decided(Action::Throttle, Mode::Enforce);
         }
-        if decision.actions.block.is_some() {
+        if decision.actions.block.is_some() || decision.actions.tool_output.is_some() {
             metrics.decided(Action::Block, Mode::Enforce);
         }
         count(metrics, &decision.would, Mode::DryRun, false);
@@ -147,8 +147,8 @@ fn count(metrics: &Metrics, actions: &Actions, mode: Mode, clamped: bool) {
         (Action::Clamp, clamped),
         (Action::Cap, actions.cap.is_some() && !clamped),
         (Action::Throttle, mode == Mode::DryRun && actions.throttle.is_some()),
-        (Action::Route, actions.route.is_some()),
-        (Action::Block, actions.block.is_some()),
+        (Action::Route, actions.route.is_some() || actions.service_tier.is_some()),
+        (Action::Block, actions.block.is_some() || actions.tool_output.is_some()),
     ];
     for (action, _) in done.into_iter().filter(|(_, done)| *done) {
         metrics.decided(action, mode);

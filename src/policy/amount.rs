@@ -2,6 +2,8 @@
 //!
 //! Texts become numbers here and nowhere else. Amounts of money are nano-dollars; shares are parts per million.
 
+mod currency;
+
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -11,7 +13,12 @@ use crate::domain::money::Money;
 use crate::domain::standing::Unit;
 use crate::domain::window::Period;
 
+use super::exchange::{Exchange, is_code};
 use super::reader::nearest;
+use super::rollout::Rollout;
+
+use currency::dollars;
+pub(super) use currency::{exchange_rate, no_rate};
 
 /// One whole, in parts per million.
 pub const WHOLE: u64 = 1_000_000;
@@ -72,18 +79,18 @@ pub enum LimitText {
     },
 }
 
-/// Reads a limit. An amount without a period is `E121`.
-pub fn limit(text: &str) -> Result<LimitText, Fault> {
+/// Reads a limit, money in dollars whatever currency it is written in. An amount without a period is `E121`.
+pub fn limit(text: &str, exchange: &Exchange) -> Result<LimitText, Fault> {
     if text == "plan.llm_budget" {
         return Ok(LimitText::Plan);
     }
     no_separators(text)?;
     let Some((amount, per)) = text.split_once('/') else {
-        quantity(text)?;
+        quantity(text, exchange)?;
         let help = format!("write `{text}/month` (minute, hour, day, week, month, workflow, or `rolling 1 hour`)");
         return Err(Fault::new("E121", format!("`{text}` has no period"), "per what?").help(help));
     };
-    let quantity = quantity(amount.trim())?;
+    let quantity = quantity(amount.trim(), exchange)?;
     let per = span(per.trim())?;
     Ok(match quantity {
         Quantity::Fixed { amount, unit } => LimitText::Fixed { amount, unit, per },
@@ -96,7 +103,7 @@ enum Quantity {
     Revenue(u64),
 }
 
-fn quantity(text: &str) -> Result<Quantity, Fault> {
+fn quantity(text: &str, exchange: &Exchange) -> Result<Quantity, Fault> {
     if let Some((share, of)) = text.split_once(" of ") {
         return match of.trim() {
             "revenue" => Ok(Quantity::Revenue(percent(share.trim())?)),
@@ -108,28 +115,18 @@ fn quantity(text: &str) -> Result<Quantity, Fault> {
         return Ok(Quantity::Fixed { amount: scaled(number, 9, text)?, unit: Unit::Money });
     }
     let Some((number, word)) = text.split_once(' ') else { return Err(no_unit(text)) };
-    let unit = match word.trim() {
-        "tokens" | "token" => Unit::Tokens,
-        "requests" | "request" => Unit::Requests,
-        "USD" => Unit::Money,
-        other if is_currency(other) => {
-            return Err(
-                Fault::later(format_args!("limits in {other} are")).help("write the limit in USD: `$150/month`")
-            );
-        }
+    let (unit, amount) = match word.trim() {
+        "tokens" | "token" => (Unit::Tokens, scaled(number, 0, text)?),
+        "requests" | "request" => (Unit::Requests, scaled(number, 0, text)?),
+        other if is_code(other) => (Unit::Money, dollars(number, other, exchange, text)?),
         _ => return Err(no_unit(text)),
     };
-    let decimals = if unit == Unit::Money { 9 } else { 0 };
-    Ok(Quantity::Fixed { amount: scaled(number, decimals, text)?, unit })
+    Ok(Quantity::Fixed { amount, unit })
 }
 
 fn no_unit(text: &str) -> Fault {
     Fault::new("E122", format!("`{text}` is not an amount"), "of what?")
         .help("write `$150/month`, `2M tokens/day`, `100 requests/minute`, `30% of revenue/month` or `plan.llm_budget`")
-}
-
-fn is_currency(word: &str) -> bool {
-    word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 fn span(text: &str) -> Result<Period, Fault> {
@@ -205,6 +202,27 @@ pub fn threshold(text: &str) -> Result<(bool, u64), Fault> {
     }
 }
 
+/// `25% of tenants`.
+pub(super) fn rollout(text: &str) -> Result<Rollout, Fault> {
+    let share = text.strip_suffix(" of tenants").map(str::trim_end).ok_or_else(|| {
+        Fault::new("E122", format!("`{text}` is not a share of tenants"), "").help("write `25% of tenants`")
+    })?;
+    let rollout = Rollout::new(percent(share)?);
+    rollout.ok_or_else(|| Fault::new("E113", format!("`{text}` is out of range"), "at most 100%"))
+}
+
+/// `above 4000/request`: the bound, and what it is per (a call where nothing is said).
+pub(super) fn above(text: &str) -> Result<u64, Fault> {
+    let fault = || Fault::new("E122", format!("`{text}` is not a bound"), "").help("write `above 4000/request`");
+    no_separators(text)?;
+    let bound = text.strip_prefix("above ").ok_or_else(fault)?.trim();
+    let (number, per) = bound.split_once('/').unwrap_or((bound, "request"));
+    if !matches!(per.trim(), "request" | "workflow") {
+        return Err(fault());
+    }
+    number.trim().parse().map_err(|_| fault())
+}
+
 /// `3x` in parts per million.
 pub fn factor(text: &str) -> Result<u64, Fault> {
     let fault = || Fault::new("E112", format!("`{text}` is not a factor"), "").help("write `3x`");
@@ -217,7 +235,9 @@ pub fn rate(text: &str) -> Result<(u32, Period), Fault> {
     no_separators(text)?;
     let fault = || Fault::new("E122", format!("`{text}` is not a rate"), "").help("write `20 requests/minute`");
     let (amount, per) = text.split_once('/').ok_or_else(fault)?;
-    let Ok(Quantity::Fixed { amount, unit: Unit::Requests }) = quantity(amount.trim()) else { return Err(fault()) };
+    let Ok(Quantity::Fixed { amount, unit: Unit::Requests }) = quantity(amount.trim(), &Exchange::default()) else {
+        return Err(fault());
+    };
     match u32::try_from(amount) {
         Ok(requests @ 1..) => Ok((requests, period(per.trim())?)),
         _ => Err(Fault::new("E113", format!("`{text}` is out of range"), "at least 1 request")
@@ -234,12 +254,12 @@ pub enum PlannedPer {
     Workflow,
 }
 
-/// `$0.004/request`.
-pub fn planned_cost(text: &str) -> Result<(Money, PlannedPer), Fault> {
+/// `$0.004/request`, in dollars whatever currency it is written in.
+pub fn planned_cost(text: &str, exchange: &Exchange) -> Result<(Money, PlannedPer), Fault> {
     no_separators(text)?;
     let fault = || Fault::new("E122", format!("`{text}` is not a planned cost"), "").help("write `$0.004/request`");
     let (amount, per) = text.split_once('/').ok_or_else(fault)?;
-    let Quantity::Fixed { amount, unit: Unit::Money } = quantity(amount.trim())? else { return Err(fault()) };
+    let Quantity::Fixed { amount, unit: Unit::Money } = quantity(amount.trim(), exchange)? else { return Err(fault()) };
     match per.trim() {
         "request" => Ok((Money::from_nano(amount), PlannedPer::Request)),
         "workflow" => Ok((Money::from_nano(amount), PlannedPer::Workflow)),
@@ -278,6 +298,10 @@ pub fn date(text: &str) -> Result<Date, Fault> {
 mod tests {
     use super::*;
 
+    fn limit(text: &str) -> Result<LimitText, Fault> {
+        super::limit(text, &Exchange::default())
+    }
+
     #[test]
     fn limits_are_read_in_every_unit() {
         let fixed = |amount, unit, per| Ok(LimitText::Fixed { amount, unit, per });
@@ -304,7 +328,6 @@ mod tests {
         assert_eq!(code("99999999999999999M tokens/day"), Err("E122"));
         assert_eq!(code("$20/rolling 1 hour"), Err("E190"));
         assert_eq!(code("$1/workflow"), Err("E190"));
-        assert_eq!(code("150 EUR/month"), Err("E190"));
     }
 
     #[test]

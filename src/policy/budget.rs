@@ -11,6 +11,7 @@ use crate::domain::window::{Period, Span};
 
 use super::Mode;
 use super::amount::WHOLE;
+use super::exchange::Rate;
 use super::glob::Glob;
 use super::ladder::Ladder;
 
@@ -108,7 +109,7 @@ fn fits_one(dimension: Dimension, globs: &[Glob], value: &str) -> bool {
 /// How much one tenant may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
-    /// In the budget's unit.
+    /// In the budget's unit, money in dollars.
     Fixed(i64),
     /// A share of the tenant's revenue.
     Revenue {
@@ -116,6 +117,8 @@ pub enum Amount {
         share: u64,
         /// The period that revenue is converted to.
         per: Period,
+        /// What the currency of revenue is worth.
+        rate: Rate,
     },
 }
 
@@ -124,13 +127,15 @@ impl Amount {
     pub fn of(self, revenue: Option<Revenue>) -> Option<i64> {
         match self {
             Self::Fixed(amount) => Some(amount),
-            Self::Revenue { share, per } => {
+            Self::Revenue { share, per, rate } => {
                 let revenue = revenue.filter(|revenue| revenue.amount.nano() > 0)?;
                 let nano = i128::from(revenue.amount.nano())
                     .checked_mul(i128::from(share))?
                     .checked_mul(i128::from(per.nominal_seconds()))?;
                 let divisor = i128::from(WHOLE) * i128::from(revenue.per.nominal_seconds());
-                i64::try_from(nano / divisor).ok()
+                // A limit beyond all numbers is the largest number, and not none.
+                let own = i64::try_from(nano / divisor).unwrap_or(i64::MAX);
+                Some(rate.in_dollars(own).unwrap_or(i64::MAX))
             }
         }
     }

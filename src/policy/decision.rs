@@ -118,6 +118,15 @@ pub struct Block {
     pub message: Option<Arc<str>>,
 }
 
+/// A result of a tool that is longer than the tenant's segment takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToolOutput {
+    /// About how many tokens it has.
+    pub tokens: u64,
+    /// How many it may have.
+    pub limit: u64,
+}
+
 /// What is done to a call. Everything is already combined: strictest per action, exceptions subtracted, floors applied.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Actions {
@@ -136,8 +145,12 @@ pub struct Actions {
     pub throttle: Option<Throttle>,
     /// The cheaper model to ask for.
     pub route: Option<Arc<str>>,
+    /// The service tier to ask for.
+    pub service_tier: Option<Arc<str>>,
     /// A refusal.
     pub block: Option<Block>,
+    /// A refusal for what the request carries.
+    pub tool_output: Option<ToolOutput>,
 }
 
 impl Actions {
@@ -147,7 +160,9 @@ impl Actions {
             && !self.cap_kept_thinking
             && self.throttle.is_none()
             && self.route.is_none()
+            && self.service_tier.is_none()
             && self.block.is_none()
+            && self.tool_output.is_none()
     }
 }
 

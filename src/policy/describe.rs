@@ -3,7 +3,8 @@
 use crate::domain::window::Period;
 
 use super::Policy;
-use super::ladder::{Remedies, Rung, Scope, Scoped};
+use super::ladder::{Remedies, Rung, Scope, Scoped, percent};
+use super::route::RouteRule;
 
 /// `cap 600 output tokens; 20 requests/min on non_critical`; a step that only notifies names whom.
 pub(super) fn rung(rung: &Rung) -> String {
@@ -12,6 +13,9 @@ pub(super) fn rung(rung: &Rung) -> String {
         let otherwise = remedies(&ask.otherwise).join("; ");
         let seconds = ask.within.as_secs();
         parts.push(format!("ask {}; after {} {otherwise}", ask.whom.as_str(), duration(seconds)));
+    }
+    if !rung.rollout.is_all() {
+        parts.push(format!("for {} of tenants", percent(rung.rollout.share())));
     }
     if parts.is_empty() {
         let targets: Vec<&str> = rung.notify.iter().map(super::ladder::NotifyTarget::as_str).collect();
@@ -27,6 +31,9 @@ pub(super) fn outside_promise(policy: &Policy) -> Vec<String> {
         let mut say = |whose: String| {
             sentences.push(format!("budget `{}` counts calls of {whose} and never refuses them", budget.name));
         };
+        for rung in budget.ladder.rungs.iter().filter(|rung| rung.blocks_all() && !rung.rollout.is_all()) {
+            say(format!("tenants outside {} of all", percent(rung.rollout.share())));
+        }
         for segment in policy.segments.values().filter(|segment| segment.never.block) {
             say(format!("segment `{}`", segment.name));
         }
@@ -51,8 +58,12 @@ fn remedies(remedies: &Remedies) -> Vec<String> {
     }
     if let Some(routes) = &remedies.route {
         scoped(routes, &mut parts, |route| {
-            let rules = route.rules.iter().map(|rule| format!("{} → {}", rule.from, rule.to));
-            rules.collect::<Vec<_>>().join(", ")
+            let models = route.rules.chunk_by(|one, other| one.from == other.from);
+            let words = models.filter_map(|rules| {
+                let targets: Vec<String> = rules.iter().map(target).collect();
+                Some(format!("{} → {}", rules.first()?.from, targets.join(" or ")))
+            });
+            words.collect::<Vec<_>>().join(", ")
         });
     }
     match remedies.block {
@@ -61,6 +72,12 @@ fn remedies(remedies: &Remedies) -> Vec<String> {
         None => {}
     }
     parts
+}
+
+/// `gpt-4o (flex)`.
+fn target(rule: &RouteRule) -> String {
+    let tier = rule.service_tier.as_ref().map(|tier| format!(" ({tier})")).unwrap_or_default();
+    format!("{}{tier}", rule.to)
 }
 
 fn scoped<T>(values: &Scoped<T>, parts: &mut Vec<String>, words: impl Fn(&T) -> String) {

@@ -7,6 +7,7 @@ mod tally;
 
 use crate::domain::attribution::Attribution;
 use crate::domain::clock::Timestamp;
+use crate::domain::content::Content;
 use crate::domain::standing::Standing;
 use crate::domain::tenant::Tenant;
 
@@ -36,6 +37,8 @@ pub struct CallFacts<'a> {
     pub thinking_budget: Option<u64>,
     /// Whether hidden reasoning counts toward the model's output, as the price table knows it.
     pub reasoning: bool,
+    /// What the request carries.
+    pub content: Content,
 }
 
 /// Judges a call. `standings` are those of the budgets that [`Policy::counted`] named; others are ignored.
@@ -50,7 +53,7 @@ pub fn evaluate(policy: &Policy, facts: &CallFacts<'_>, standings: &[Standing]) 
         decision.states.push(budget_state(policy, standing, facts.now));
         let exceptions = Exceptions::of(policy, facts, standing.budget, segment_never);
         let judged = judge(&call, &budget.ladder, standing, &exceptions);
-        let ceiling = ceiling(&budget.ladder, standing, facts.now, &exceptions);
+        let ceiling = ceiling(&call, &budget.ladder, standing, &exceptions);
         match budget.mode {
             Mode::Enforce => {
                 enforced = enforced.stricter(judged);
@@ -124,10 +127,11 @@ fn judge<'p>(call: &Call<'p>, ladder: &'p Ladder, standing: &Standing, exception
     }
 }
 
-/// The actions of every step that is reached.
+/// The actions of every step that is reached and acts on this tenant.
 fn climb<'p>(call: &Call<'p>, ladder: &'p Ladder, standing: &Standing, never: Never) -> Tally<'p> {
     let mut tally = Tally::default();
-    for rung in ladder.rungs.iter().filter(|rung| rung.at.is_reached(standing, call.now)) {
+    let reached = ladder.rungs.iter().filter(|rung| rung.at.is_reached(standing, call.now));
+    for rung in reached.filter(|rung| rung.rollout.includes(call.tenant)) {
         let origin = Origin::of_rung(rung, standing);
         tally = tally.stricter(Tally::of(&rung.remedies, never, call, origin));
         if let Some(ask) = rung.ask.as_ref().filter(|_| rung.is_overdue(standing, call.now)) {
@@ -138,24 +142,25 @@ fn climb<'p>(call: &Call<'p>, ladder: &'p Ladder, standing: &Standing, never: Ne
 }
 
 /// The amount that a hard budget may never exceed through this call.
-fn ceiling(ladder: &Ladder, standing: &Standing, now: Timestamp, exceptions: &Exceptions<'_>) -> Option<i64> {
+fn ceiling(call: &Call<'_>, ladder: &Ladder, standing: &Standing, exceptions: &Exceptions<'_>) -> Option<i64> {
     if exceptions.never.block {
         return None;
     }
-    let own = ladder_ceiling(ladder, standing, now)?;
+    let own = ladder_ceiling(call, ladder, standing)?;
     match exceptions.ladder {
-        Some(other) => Some(own.max(ladder_ceiling(other, standing, now)?)),
+        Some(other) => Some(own.max(ladder_ceiling(call, other, standing)?)),
         None => Some(own),
     }
 }
 
 /// The lowest step that blocks everything; a default block counts from when it is in force.
-fn ladder_ceiling(ladder: &Ladder, standing: &Standing, now: Timestamp) -> Option<i64> {
+fn ladder_ceiling(call: &Call<'_>, ladder: &Ladder, standing: &Standing) -> Option<i64> {
     let blocking = ladder.rungs.iter().filter(|rung| {
-        let overdue = rung.ask.as_ref().filter(|_| rung.is_overdue(standing, now));
-        rung.remedies.block == Some(Scope::All) || overdue.is_some_and(|ask| ask.otherwise.block == Some(Scope::All))
+        let overdue = rung.ask.as_ref().filter(|_| rung.is_overdue(standing, call.now));
+        rung.blocks_all() || overdue.is_some_and(|ask| ask.otherwise.block == Some(Scope::All))
     });
-    blocking.map(|rung| rung.at.amount(standing.limit)).min()
+    let acting = blocking.filter(|rung| rung.rollout.includes(call.tenant));
+    acting.map(|rung| rung.at.amount(standing.limit)).min()
 }
 
 /// What segment and plan do to every call, whatever was spent.
@@ -165,7 +170,15 @@ fn standing_rules<'p>(policy: &'p Policy, facts: &CallFacts<'p>, call: &Call<'p>
     let excepted = excepted.fold(Never::default(), |never, exception| never.or(exception.never));
     let mut tally = Tally::default();
     if let Some(segment) = policy.segment(facts.tenant) {
-        tally = tally.stricter(Tally::of(&segment.remedies, excepted, call, Origin::Named(&segment.origin)));
+        // Its own gate and limits are not what its own `never` speaks of.
+        let origin = Origin::Named(&segment.origin);
+        tally = tally.stricter(Tally::of(&segment.remedies, excepted, call, origin));
+        let gate = segment.flagship.as_ref();
+        if let Some(gate) = gate.filter(|gate| gate.turns_away(facts.model, &facts.attribution.prompt_version)) {
+            tally = tally.stricter(Tally::of(&gate.otherwise, excepted, call, origin));
+        }
+        let excess = segment.excess(&facts.content).filter(|_| !excepted.block);
+        tally = tally.stricter(Tally::of_excess(excess, &segment.origin));
     }
     if let Some(plan) = policy.plan(facts.tenant) {
         let never = excepted.or(segment_never);

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::clock::Timestamp;
-use crate::domain::model::is_release_of;
 use crate::domain::standing::Standing;
 
 use super::amount::WHOLE;
 use super::decision::{Step, StepSet, Throttle};
+use super::rollout::Rollout;
+use super::route::Route;
 
 /// Whether critical endpoints are included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,35 +69,6 @@ impl Cap {
             Some(tokens) if reasoning && !(critical && self.tokens.spares_critical()) => Some(tokens),
             _ => self.tokens.values(critical).min().copied(),
         }
-    }
-}
-
-/// One line of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteRule {
-    /// The model that is asked for: its name, which stands for its dated releases too.
-    pub from: Arc<str>,
-    /// The model that is served.
-    pub to: Arc<str>,
-    /// What a token in and a token out of the served model cost together, in pico-dollars, to find the cheapest.
-    pub cost: Option<u64>,
-}
-
-/// Cheaper models.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Its name.
-    pub name: Arc<str>,
-    /// The rules, sorted by model.
-    pub rules: Vec<RouteRule>,
-}
-
-impl Route {
-    /// The rule for a model: that of the longest name it is a release of. `None` when there is none, or when the model
-    /// is what the rule would serve.
-    pub fn rule(&self, model: &str) -> Option<&RouteRule> {
-        let fitting = self.rules.iter().filter(|rule| is_release_of(model, &rule.from));
-        fitting.max_by_key(|rule| rule.from.len()).filter(|rule| !is_release_of(model, &rule.to))
     }
 }
 
@@ -221,6 +193,8 @@ pub struct Rung {
     pub remedies: Remedies,
     /// Who is asked.
     pub ask: Option<Ask>,
+    /// The tenants that it acts on; the others are only told.
+    pub rollout: Rollout,
     /// The status of a refusal.
     pub status: u16,
     /// The words of a refusal.
@@ -231,6 +205,11 @@ impl Rung {
     /// Whether it blocks, at once or by default.
     pub fn blocks(&self) -> bool {
         self.remedies.block.is_some() || self.ask.as_ref().is_some_and(|ask| ask.otherwise.block.is_some())
+    }
+
+    /// Whether it refuses every call as soon as it is reached.
+    pub fn blocks_all(&self) -> bool {
+        self.remedies.block == Some(Scope::All)
     }
 
     /// Whether the answer of a person is overdue.
@@ -265,7 +244,7 @@ impl Ladder {
 
     /// Whether some step refuses every call as soon as it is reached.
     pub fn blocks_all(&self) -> bool {
-        self.rungs.iter().any(|rung| rung.remedies.block == Some(Scope::All))
+        self.rungs.iter().any(Rung::blocks_all)
     }
 
     /// The same ladder for one budget: throttles are named after it, and blocking steps wait for its grace.

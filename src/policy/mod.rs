@@ -15,11 +15,15 @@ pub mod decision;
 mod describe;
 mod evaluate;
 pub mod exception;
+pub mod exchange;
 pub mod glob;
 pub mod identity;
 pub mod ladder;
 pub mod plan;
 pub mod reader;
+pub mod rollout;
+pub mod route;
+pub mod segment;
 pub mod tree;
 
 use std::collections::BTreeMap;
@@ -36,8 +40,11 @@ use crate::domain::window::Window;
 use budget::{Budget, Dimension, Limit};
 use decision::{BudgetState, Step, StepSet};
 use exception::Exception;
-use ladder::{NotifyTarget, Route};
-use plan::{Defaults, Endpoint, Plan, Segment};
+use exchange::Exchange;
+use ladder::NotifyTarget;
+use plan::{Defaults, Endpoint, Plan};
+use route::Route;
+use segment::Segment;
 
 pub use compile::{Compiled, ModelFacts, Surroundings, compile};
 pub use evaluate::{CallFacts, budget_state, evaluate, reached};
@@ -69,8 +76,8 @@ impl Mode {
 pub struct Policy {
     /// The mode of every rule that does not say otherwise.
     pub mode: Mode,
-    /// The currency of limits and revenue.
-    pub currency: Arc<str>,
+    /// The currency of revenue, and the rates of all currencies that the policy is written in.
+    pub exchange: Exchange,
     /// Where calendar periods begin.
     pub zone: TimeZone,
     /// What happens where nothing else is said.
@@ -83,6 +90,8 @@ pub struct Policy {
     segments: BTreeMap<Arc<str>, Segment>,
     endpoints: Vec<Endpoint>,
     routes: BTreeMap<Arc<str>, Arc<Route>>,
+    /// Whether some route looks at what a request carries.
+    routes_look: bool,
     not_in_force: Vec<String>,
 }
 
@@ -91,7 +100,7 @@ impl Policy {
     pub fn empty() -> Self {
         Self {
             mode: Mode::DryRun,
-            currency: Arc::from("USD"),
+            exchange: Exchange::default(),
             zone: TimeZone::UTC,
             defaults: Defaults::default(),
             budgets: Vec::new(),
@@ -100,6 +109,7 @@ impl Policy {
             segments: BTreeMap::new(),
             endpoints: Vec::new(),
             routes: BTreeMap::new(),
+            routes_look: false,
             not_in_force: Vec::new(),
         }
     }
@@ -144,6 +154,11 @@ impl Policy {
     /// The tenant's segment, when it is defined.
     pub fn segment(&self, tenant: &Tenant) -> Option<&Segment> {
         self.segments.get(tenant.segment.as_ref()?)
+    }
+
+    /// Whether a rule for this tenant asks for what only a second look into a request tells.
+    pub fn looks_at_content(&self, tenant: &Tenant) -> bool {
+        self.routes_look || self.segment(tenant).is_some_and(|segment| segment.max_tool_output.is_some())
     }
 
     /// Where the tenant can buy more: its own link, else its plan's.

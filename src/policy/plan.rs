@@ -1,4 +1,4 @@
-//! What belongs to a tenant or an endpoint rather than to a budget: plans, segments, endpoints, defaults.
+//! What belongs to a tenant or an endpoint rather than to a budget: plans, endpoints, defaults. Segments are beside it.
 
 use std::sync::Arc;
 
@@ -6,7 +6,6 @@ use crate::domain::money::Money;
 
 use super::amount::PlannedPer;
 use super::budget::Amount;
-use super::exception::Never;
 use super::glob::Glob;
 use super::ladder::Remedies;
 
@@ -27,19 +26,6 @@ pub struct Plan {
     pub upgrade_url: Option<Arc<str>>,
     /// The words of a refusal when the step has none.
     pub message: Option<Arc<str>>,
-}
-
-/// One segment.
-#[derive(Debug, Clone)]
-pub struct Segment {
-    /// Its name.
-    pub name: Arc<str>,
-    /// `segment.rag_heavy`: how a decision names it.
-    pub origin: Arc<str>,
-    /// What always applies: a cap, a route.
-    pub remedies: Remedies,
-    /// What is not done, whatever budgets and plan say.
-    pub never: Never,
 }
 
 /// One pattern of endpoint tags.

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::content::{self, Shape};
 use super::fields::Names;
 use super::openai_chat::read_caps;
 use super::outline::{Absurd, Counts, Written};
@@ -14,6 +15,7 @@ use super::survey::{Place, Plan, Survey, is_any};
 use super::tap::{Reading, Reported, sum};
 use super::want::{Slot, Want};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target};
+use crate::domain::content::Content;
 use crate::domain::usage::Usage;
 
 /// Anthropic messages.
@@ -42,6 +44,17 @@ static PLAN: Plan = Plan {
     },
     messages: &["messages"],
     refers,
+};
+
+static SHAPE: Shape = Shape {
+    list: "messages",
+    tools: &["tools"],
+    depth: 4,
+    kind: "type",
+    is_result: |kind| kind == b"tool_result",
+    payload: "content",
+    images: &["image"],
+    image_keys: &[],
 };
 
 static THINKING: Names = Names { names: &["type", "budget_tokens"], snake: false };
@@ -100,9 +113,13 @@ impl Dialect for AnthropicMessages {
     }
 
     fn rewrite(&self, _: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>) -> Rewritten {
-        let edits = Edits { ask_usage: false, ..*edits };
+        let edits = Edits { ask_usage: false, service_tier: None, ..*edits };
         let cap = Some("max_tokens");
         splice::rewrite(body, peek, &edits, Writes { cap, cap_parent: None, least_cap: 0, model_prefix: "" })
+    }
+
+    fn content(&self, body: &[u8]) -> Content {
+        content::look(body, &SHAPE)
     }
 
     fn reading(&self) -> &'static Reading {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::content::{self, Shape};
 use super::fields::{Fields, Names, wrong};
 use super::openai_chat::read_caps;
 use super::operation::gemini_call;
@@ -18,6 +19,7 @@ use super::survey::{Place, Plan, Survey, is_any, is_remote};
 use super::tap::{Reading, Reported, sum};
 use super::want::{Slot, Want};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target};
+use crate::domain::content::Content;
 use crate::domain::usage::Usage;
 
 static PLAN: Plan = Plan {
@@ -27,6 +29,18 @@ static PLAN: Plan = Plan {
     },
     messages: &["contents", "requests"],
     refers,
+};
+
+/// Results of tools are not counted here: there is no limit on them in this dialect.
+static SHAPE: Shape = Shape {
+    list: "contents",
+    tools: &["tools"],
+    depth: usize::MAX - 1,
+    kind: "",
+    is_result: |_| false,
+    payload: "",
+    images: &[],
+    image_keys: &["inlineData", "inline_data", "fileData", "file_data"],
 };
 
 static GENERATION: Names = Names {
@@ -84,6 +98,9 @@ macro_rules! dialect {
             }
             fn rewrite(&self, target: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>) -> Rewritten {
                 $rewrite(target, body, peek, edits)
+            }
+            fn content(&self, body: &[u8]) -> Content {
+                content::look(body, &SHAPE)
             }
             fn reading(&self) -> &'static Reading {
                 &READING
@@ -168,7 +185,7 @@ fn rewrite_generate(target: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &
         least_cap: 0,
         model_prefix: "models/",
     };
-    let inside = splice::rewrite(body, peek, &Edits { ask_usage: false, ..*edits }, writes);
+    let inside = splice::rewrite(body, peek, &Edits { ask_usage: false, service_tier: None, ..*edits }, writes);
     Rewritten { path: other_path(target, edits), ..inside }
 }
 

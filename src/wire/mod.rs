@@ -6,6 +6,7 @@
 pub mod anthropic_messages;
 pub mod charge;
 pub mod coding;
+mod content;
 mod echo;
 pub mod estimate;
 mod fields;
@@ -35,6 +36,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::Method;
 use smallvec::SmallVec;
+
+use crate::domain::content::Content;
 
 pub use operation::operation;
 
@@ -90,6 +93,14 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     fn peek<'a>(&self, target: &Target<'a>, body: &'a [u8]) -> Result<Peek<'a>, Malformed>;
     /// Applies `edits` by splicing. What no edit names stays byte for byte.
     fn rewrite(&self, target: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>) -> Rewritten;
+    /// Looks into a body that was read before for what only some rules ask: images, tools, results of tools.
+    fn content(&self, _body: &[u8]) -> Content {
+        Content::default()
+    }
+    /// Whether a request may say which service tier it wants.
+    fn takes_service_tier(&self) -> bool {
+        false
+    }
     /// What a [`tap::Tap`] reads of the answers.
     fn reading(&self) -> &'static tap::Reading;
 }
@@ -165,6 +176,8 @@ pub struct Spans {
     pub stream_options: Option<ByteRange>,
     /// The value of `stream_options.include_usage`.
     pub include_usage: Option<ByteRange>,
+    /// The value of `service_tier`.
+    pub service_tier: Option<ByteRange>,
 }
 
 /// What to change in a request.
@@ -176,6 +189,8 @@ pub struct Edits<'a> {
     pub cap: Option<u64>,
     /// Ask for usage in the stream.
     pub ask_usage: bool,
+    /// Ask for this service tier, where the dialect has one.
+    pub service_tier: Option<&'a str>,
 }
 
 /// A body in one piece, or in several where copying would cost more: then untouched pieces are slices of the original.

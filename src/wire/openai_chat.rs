@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::content::{self, Shape};
 use super::fields::{Fields, Names};
 use super::openai_usage;
 use super::scan::Kind;
@@ -14,6 +15,7 @@ use super::survey::{Place, Plan, Survey, is_any, is_remote};
 use super::tap::Reading;
 use super::want::{Slot, Want};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target, UsageFlag};
+use crate::domain::content::Content;
 
 /// OpenAI chat completions.
 #[derive(Debug, Clone, Copy)]
@@ -37,11 +39,23 @@ static PLAN: Plan = Plan {
             "thinking",
             "web_search_options",
             "plugins",
+            "service_tier",
         ],
         snake: false,
     },
     messages: &["messages"],
     refers,
+};
+
+static SHAPE: Shape = Shape {
+    list: "messages",
+    tools: &["tools", "functions"],
+    depth: 2,
+    kind: "role",
+    is_result: |role| matches!(role, b"tool" | b"function"),
+    payload: "content",
+    images: &["image_url"],
+    image_keys: &[],
 };
 
 static STREAM_OPTIONS: Names = Names { names: &["include_usage"], snake: false };
@@ -93,6 +107,7 @@ impl Dialect for OpenAiChat {
         peek.spans.model = fields.present("model").map(|field| field.range.clone());
         read_caps(fields, &["max_completion_tokens", "max_tokens"], &mut peek)?;
         read_stream(fields, &mut peek)?;
+        peek.spans.service_tier = fields.present("service_tier").map(|field| field.range.clone());
         let extras = ["tools", "functions", "response_format", "reasoning_effort", "reasoning", "thinking"];
         survey.measure(
             &mut peek,
@@ -105,6 +120,14 @@ impl Dialect for OpenAiChat {
     fn rewrite(&self, _: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>) -> Rewritten {
         let cap = Some("max_completion_tokens");
         splice::rewrite(body, peek, edits, Writes { cap, cap_parent: None, least_cap: 0, model_prefix: "" })
+    }
+
+    fn content(&self, body: &[u8]) -> Content {
+        content::look(body, &SHAPE)
+    }
+
+    fn takes_service_tier(&self) -> bool {
+        true
     }
 
     fn reading(&self) -> &'static Reading {

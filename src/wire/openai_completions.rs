@@ -47,7 +47,8 @@ impl Dialect for OpenAiCompletions {
 
     fn rewrite(&self, _: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>) -> Rewritten {
         let cap = Some("max_tokens");
-        splice::rewrite(body, peek, edits, Writes { cap, cap_parent: None, least_cap: 0, model_prefix: "" })
+        let edits = Edits { service_tier: None, ..*edits };
+        splice::rewrite(body, peek, &edits, Writes { cap, cap_parent: None, least_cap: 0, model_prefix: "" })
     }
 
     fn reading(&self) -> &'static Reading {

@@ -39,7 +39,7 @@ impl Dialect for OpenAiEmbeddings {
     }
 
     fn rewrite(&self, _: &Target<'_>, body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>) -> Rewritten {
-        let edits = Edits { cap: None, ask_usage: false, ..*edits };
+        let edits = Edits { cap: None, ask_usage: false, service_tier: None, ..*edits };
         splice::rewrite(body, peek, &edits, Writes { cap: None, cap_parent: None, least_cap: 0, model_prefix: "" })
     }
 

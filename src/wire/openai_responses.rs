@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::content::{self, Shape};
 use super::fields::Names;
 use super::openai_chat::read_caps;
 use super::openai_usage;
@@ -13,6 +14,7 @@ use super::survey::{Place, Plan, Survey, is_any, is_remote};
 use super::tap::Reading;
 use super::want::{Slot, Want};
 use super::{Dialect, Edits, Family, Framing, Malformed, Peek, Rewritten, Target};
+use crate::domain::content::Content;
 
 /// OpenAI Responses.
 #[derive(Debug, Clone, Copy)]
@@ -36,11 +38,23 @@ static PLAN: Plan = Plan {
             "reasoning",
             "plugins",
             "background",
+            "service_tier",
         ],
         snake: false,
     },
     messages: &["input"],
     refers,
+};
+
+static SHAPE: Shape = Shape {
+    list: "input",
+    tools: &["tools"],
+    depth: 2,
+    kind: "type",
+    is_result: |kind| kind.ends_with(b"_call_output"),
+    payload: "output",
+    images: &["input_image"],
+    image_keys: &[],
 };
 
 static READING: Reading = Reading {
@@ -86,6 +100,7 @@ impl Dialect for OpenAiResponses {
         if fields.flag("stream")? {
             peek.framing = Framing::Sse;
         }
+        peek.spans.service_tier = fields.present("service_tier").map(|field| field.range.clone());
         peek.deferred = fields.flag("background")?;
         let by_reference = fields.any(&["previous_response_id", "conversation", "prompt", "plugins"]);
         survey.measure(&mut peek, fields.any(&["tools", "text", "reasoning"]), by_reference);
@@ -96,6 +111,14 @@ impl Dialect for OpenAiResponses {
         let edits = Edits { ask_usage: false, ..*edits };
         let cap = Some("max_output_tokens");
         splice::rewrite(body, peek, &edits, Writes { cap, cap_parent: None, least_cap: LEAST_CAP, model_prefix: "" })
+    }
+
+    fn content(&self, body: &[u8]) -> Content {
+        content::look(body, &SHAPE)
+    }
+
+    fn takes_service_tier(&self) -> bool {
+        true
     }
 
     fn reading(&self) -> &'static Reading {

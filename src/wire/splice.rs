@@ -113,6 +113,13 @@ pub(crate) fn rewrite(body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>, writes: 
     if let (Some(cap), Some(field)) = (edits.cap, writes.cap) {
         write_cap(&mut splice, &mut members, peek, (cap.max(writes.least_cap), field, writes.cap_parent));
     }
+    if let Some(tier) = edits.service_tier {
+        let text = serde_json::Value::from(tier).to_string();
+        match &peek.spans.service_tier {
+            Some(range) => splice.replace(range, text),
+            None => members.push(format!("\"service_tier\":{text}")),
+        }
+    }
     if edits.ask_usage {
         ask_usage(&mut splice, &mut members, peek);
     }
@@ -122,7 +129,7 @@ pub(crate) fn rewrite(body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>, writes: 
     Rewritten { path: None, body: splice.finish() }
 }
 
-type Members = SmallVec<[Text; 3]>;
+type Members = SmallVec<[Text; 4]>;
 type Cap = (u64, &'static str, Option<&'static str>);
 
 fn write_cap(splice: &mut Splice<'_>, members: &mut Members, peek: &Peek<'_>, cap: Cap) {

@@ -125,7 +125,7 @@ fn usage_is_asked_for_in_chat_and_completions_only() {
     for path in [RESPONSES, MESSAGES, STREAM] {
         assert_eq!(rewritten(path, r#"{"stream":true}"#, &ask), r#"{"stream":true}"#);
     }
-    let all = Edits { model: Some("m\"2"), cap: Some(9), ask_usage: true };
+    let all = Edits { model: Some("m\"2"), cap: Some(9), ask_usage: true, ..Edits::default() };
     assert_eq!(
         rewritten(CHAT, r#"{"stream":true,"model":"m1"}"#, &all),
         r#"{"max_completion_tokens":9,"stream_options":{"include_usage":true},"stream":true,"model":"m\"2"}"#
@@ -371,7 +371,7 @@ proptest! {
         }
         let body = body.to_string();
         prop_assert_eq!(&rewritten(CHAT, &body, &Edits::default()), &body);
-        let edited = rewritten(CHAT, &body, &Edits { model: Some(&model), cap: Some(cap), ask_usage: stream });
+        let edited = rewritten(CHAT, &body, &Edits { model: Some(&model), cap: Some(cap), ask_usage: stream, ..Edits::default() });
         let again = peek(CHAT, &edited);
         prop_assert_eq!(again.model.as_deref(), Some(model.as_str()));
         prop_assert_eq!(again.cap, Some(cap));

@@ -7,6 +7,7 @@ use plimsoll::diagnostic::Source;
 use plimsoll::directory::{Directory, KnownNames};
 use plimsoll::domain::attribution::{Attribution, DataMode};
 use plimsoll::domain::clock::Timestamp;
+use plimsoll::domain::content::Content;
 use plimsoll::domain::standing::{Standing, Standings};
 use plimsoll::domain::tenant::Tenant;
 use plimsoll::policy::decision::{Decision, State, Step};
@@ -38,6 +39,7 @@ pub(crate) fn facts<'a>(tenant: &'a Tenant, attribution: &'a Attribution) -> Cal
         cap: Some(4_096),
         thinking_budget: None,
         reasoning: false,
+        content: Content { input: Some(1_000), takes_tier: true, ..Content::default() },
     }
 }
 

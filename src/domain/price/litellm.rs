@@ -67,7 +67,9 @@ impl Entry<'_> {
             long: self.long(ordinary)?,
             context: self.tokens("max_input_tokens"),
             max_output: self.tokens("max_output_tokens"),
-            reasoning: self.fields.get("supports_reasoning").is_some_and(|value| value.get() == "true"),
+            reasoning: self.says("supports_reasoning") == Some(true),
+            tools: self.says("supports_function_calling"),
+            vision: self.says("supports_vision"),
         }))
     }
 
@@ -110,6 +112,11 @@ impl Entry<'_> {
             let message = format!("`{name}` of `{}` is not a price of zero or more: `{}`", self.key, value.get());
             at(self.text, value, message)
         })
+    }
+
+    /// What is said about an ability. Silence says nothing.
+    fn says(&self, name: &str) -> Option<bool> {
+        self.fields.get(name).and_then(|value| value.get().parse().ok())
     }
 
     fn tokens(&self, name: &str) -> Option<u64> {

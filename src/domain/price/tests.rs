@@ -181,7 +181,7 @@ fn a_broken_price_file_says_where() {
     3:15: `-1` is not a price; write dollars per million tokens, like `2.50`
     3:15: `1.0000001` has more than six decimals; prices are dollars per million tokens
     3:8: missing field `output`
-    3:29: unknown field `ouput`, expected one of provider, input, cached_input, cache_write, cache_write_1h, output, long, context, max_output, reasoning, aliases
+    3:29: unknown field `ouput`, expected one of provider, input, cached_input, cache_write, cache_write_1h, output, long, context, max_output, reasoning, tools, vision, aliases
     1:10: `version: 2` is not known; write `version: 1`
     1:9: expected mapping start
     "

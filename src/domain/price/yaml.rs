@@ -36,6 +36,8 @@ struct RawRow {
     max_output: Option<u64>,
     #[serde(default)]
     reasoning: bool,
+    tools: Option<bool>,
+    vision: Option<bool>,
     #[serde(default)]
     aliases: Vec<String>,
 }
@@ -90,6 +92,8 @@ fn row(source: &str, model: &str, raw: &RawRow) -> Result<PriceRow, PriceError> 
         context: raw.context,
         max_output: raw.max_output,
         reasoning: raw.reasoning,
+        tools: raw.tools,
+        vision: raw.vision,
     })
 }
 

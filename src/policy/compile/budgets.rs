@@ -108,9 +108,13 @@ impl Shop<'_, '_, '_> {
         per: &[Dimension],
         problems: &mut Problems,
     ) -> Option<(Limit, Unit, Period)> {
-        let (limit, unit, period) = match value(node, "`limit`", amount::limit, problems)? {
+        let exchange = &self.ground.exchange;
+        let read = |text: &str| amount::limit(text, exchange);
+        let (limit, unit, period) = match value(node, "`limit`", read, problems)? {
             LimitText::Fixed { amount, unit, per } => return Some((Limit::Own(Amount::Fixed(amount)), unit, per)),
-            LimitText::Revenue { share, per } => (Limit::Own(Amount::Revenue { share, per }), Unit::Money, per),
+            LimitText::Revenue { share, per } => {
+                (Limit::Own(Amount::Revenue { share, per, rate: exchange.own() }), Unit::Money, per)
+            }
             LimitText::Plan => {
                 let (unit, period) = self.plan_unit(node, problems)?;
                 (Limit::Plan, unit, period)

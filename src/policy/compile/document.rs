@@ -13,6 +13,7 @@ pub(super) struct Document<'t> {
     pub(super) mode: Option<&'t Node>,
     pub(super) currency: Option<&'t Node>,
     pub(super) timezone: Option<&'t Node>,
+    pub(super) exchange: Vec<Entry<'t>>,
     pub(super) defaults: Vec<Entry<'t>>,
     pub(super) plans: Vec<Entry<'t>>,
     pub(super) segments: Vec<Entry<'t>>,
@@ -41,7 +42,7 @@ impl<'t> Document<'t> {
         once(&mut self.mode, &mut fields, "mode", problems);
         once(&mut self.currency, &mut fields, "currency", problems);
         once(&mut self.timezone, &mut fields, "timezone", problems);
-        fields.later("exchange", problems);
+        section(&mut self.exchange, &mut fields, "exchange", problems);
         section(&mut self.defaults, &mut fields, "defaults", problems);
         section(&mut self.plans, &mut fields, "plans", problems);
         section(&mut self.segments, &mut fields, "segments", problems);

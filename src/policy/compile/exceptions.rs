@@ -63,7 +63,8 @@ impl Desk<'_, '_, '_> {
         let budget =
             fields.value("budget").map(|node| reference("budget", node, &self.ground.document.budgets, problems));
         let limit_node = fields.value("limit");
-        let limit = limit_node.and_then(|node| rules::own_limit(node, problems).map(|limit| (node, limit)));
+        let limit = limit_node
+            .and_then(|node| rules::own_limit(node, &self.ground.exchange, problems).map(|limit| (node, limit)));
         let escalations = &self.ground.document.escalations;
         let escalation =
             fields.value("escalation").map(|node| (node, reference("escalation", node, escalations, problems)));

@@ -7,7 +7,7 @@ use crate::policy::amount::{self, Fault};
 use crate::policy::budget::Dimension;
 use crate::policy::plan::{Defaults, ExposeToClients, Exposure, OnMissingTenant, OnNoFit, OnUnpricedModel};
 use crate::policy::reader::{Entry, Fields, Problems, expect_list, expect_str, expect_word};
-use crate::policy::tree::Node;
+use crate::policy::tree::{Kind, Node};
 
 use super::{Ground, ladders, reference, value};
 
@@ -74,6 +74,11 @@ pub(super) fn not_in_force(ground: &Ground<'_, '_>, problems: &mut Problems) -> 
     let parsed_only = ["on_ledger_unavailable", "expose_to_clients"];
     let defaults = ground.document.defaults.iter().filter(|(key, _)| parsed_only.contains(&key.text.as_str()));
     names.extend(defaults.map(|(key, _)| format!("defaults.{}", key.text)));
+    for (key, node) in &ground.document.segments {
+        let Kind::Map(entries) = &node.kind else { continue };
+        let watches = entries.iter().any(|(entry, _)| entry.text == "watch");
+        names.extend(watches.then(|| format!("segments.{}.watch", key.text)));
+    }
     names.extend(ground.document.alerts.iter().map(|(key, _)| format!("alerts.{}", key.text)));
     names.extend(ground.document.margin.iter().map(|(key, _)| format!("margin.{}", key.text)));
     names.sort();

@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::policy::amount;
 use crate::policy::decision::{Step, Throttle};
-use crate::policy::ladder::{Ask, Cap, Ladder, NotifyTarget, Remedies, Route, Rung, Scope, Scoped, Threshold, percent};
+use crate::policy::ladder::{Ask, Cap, Ladder, NotifyTarget, Remedies, Rung, Scope, Scoped, Threshold, percent};
 use crate::policy::reader::{Fields, Problems, expect_integer, expect_list, expect_str, expect_word};
+use crate::policy::rollout::Rollout;
+use crate::policy::route::Route;
 use crate::policy::tree::{Kind, Node};
 
 use super::{Ground, reference, text, value};
@@ -80,9 +82,10 @@ fn rung(
     let remedies = if acts { remedies(&mut fields, ground, problems) } else { Remedies::default() };
     let status = if acts { fields.value("status").and_then(|node| status(node, problems)) } else { None };
     let message = if acts { fields.value("message").and_then(|node| text(node, "`message`", problems)) } else { None };
+    let rollout_key = if acts { fields.take("rollout") } else { None };
+    let rollout = rollout_key.and_then(|(_, node)| value(node, "`rollout`", amount::rollout, problems));
     let ask = if step == Step::Decide { ask(&mut fields, &remedies, ground, problems) } else { None };
     fields.later("when", problems);
-    fields.later("rollout", problems);
     fields.finish(if acts { "not a key of this step" } else { "this step only notifies" }, problems);
     let at_node = at_node?;
     let (forecast, share) = value(at_node, "`at`", amount::threshold, problems)?;
@@ -95,8 +98,13 @@ fn rung(
         let fault = Diagnostic::error("E141", format!("{what} does nothing")).at(&node.place, "");
         problems.push(fault.help("add `notify: [account_owner]` or an action, or delete the step"));
     }
-    let rung =
-        Rung { step, at: Threshold { forecast, share }, notify, remedies, ask, status: status.unwrap_or(429), message };
+    if let Some((key, _)) = rollout_key.filter(|_| clean && remedies.is_empty() && ask.is_none() && !notify.is_empty())
+    {
+        let fault = Diagnostic::error("E141", "`rollout` of a step without an action").at(&key.place, "does nothing");
+        problems.push(fault.help("add an action, or delete it: everybody is told in any case"));
+    }
+    let (at, rollout) = (Threshold { forecast, share }, rollout.unwrap_or(Rollout::ALL));
+    let rung = Rung { step, at, notify, remedies, ask, rollout, status: status.unwrap_or(429), message };
     Some((rung, at_node.place.clone()))
 }
 

@@ -4,11 +4,14 @@
 //! one slip is one message. A policy is built only when there was no error.
 
 mod budgets;
+mod currency;
 mod document;
 mod exceptions;
 mod extras;
 mod ladders;
+mod routes;
 mod rules;
+mod segments;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +21,9 @@ use jiff::tz::TimeZone;
 use crate::diagnostic::{self, Diagnostic, Source};
 use crate::domain::clock::Timestamp;
 
-use super::ladder::Route;
-use super::reader::{Entry, Problems, expect_str, expect_word, later, nearest};
+use super::exchange::Exchange;
+use super::reader::{Entry, Problems, expect_str, expect_word, nearest};
+use super::route::{Abilities, Route};
 use super::tree::{Node, Tree, read};
 use super::{Mode, Policy};
 
@@ -36,6 +40,8 @@ pub struct ModelFacts {
     pub provider: Option<String>,
     /// Whether it reasons before it answers.
     pub reasoning: bool,
+    /// What it can do.
+    pub abilities: Abilities,
 }
 
 /// What a policy is compiled against.
@@ -87,17 +93,18 @@ struct Ground<'t, 's> {
     surroundings: &'s Surroundings<'s>,
     zone: TimeZone,
     zone_name: String,
+    exchange: Exchange,
     routes: BTreeMap<Arc<str>, Arc<Route>>,
 }
 
 fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut Problems) -> Policy {
     let mode = document.mode.and_then(|node| mode(node, problems)).unwrap_or(Mode::DryRun);
-    currency(&document, problems);
+    let exchange = currency::exchange(&document, problems);
     let (zone, zone_name) = timezone(&document, problems);
-    let routes = rules::routes(&document, surroundings, problems);
-    let ground = Ground { document, surroundings, zone, zone_name, routes };
+    let routes = routes::all(&document, surroundings, problems);
+    let ground = Ground { document, surroundings, zone, zone_name, exchange, routes };
     let (plans, plan_limits) = rules::plans(&ground, problems);
-    let segments = rules::segments(&ground, problems);
+    let segments = segments::all(&ground, problems);
     let endpoints = rules::endpoints(&ground, problems);
     let ladders = ladders::named(&ground, problems);
     let budgets = budgets::all(&ground, &ladders, &plan_limits, mode, problems);
@@ -106,14 +113,15 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
     let not_in_force = extras::not_in_force(&ground, problems);
     Policy {
         mode,
-        currency: Arc::from("USD"),
         zone: ground.zone,
+        exchange: ground.exchange,
         defaults,
         budgets,
         exceptions,
         plans,
         segments,
         endpoints,
+        routes_look: ground.routes.values().any(|route| route.looks_at_content()),
         routes: ground.routes,
         not_in_force,
     }
@@ -121,14 +129,6 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
 
 fn mode(node: &Node, problems: &mut Problems) -> Option<Mode> {
     expect_word(node, "`mode`", &[("enforce", Mode::Enforce), ("dry_run", Mode::DryRun)], problems)
-}
-
-fn currency(document: &Document<'_>, problems: &mut Problems) {
-    let Some(node) = document.currency else { return };
-    match expect_str(node, "`currency`", problems) {
-        None | Some("USD") => {}
-        Some(other) => problems.push(later(&node.place, &format!("policies in `{other}` are"))),
-    }
 }
 
 fn timezone(document: &Document<'_>, problems: &mut Problems) -> (TimeZone, String) {

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 
 use crate::domain::clock::Timestamp;
+use crate::domain::content::Content;
+use crate::domain::model::is_release_of;
 use crate::domain::standing::Standing;
-use crate::policy::decision::{Actions, Block, Step, Throttle};
+use crate::policy::decision::{Actions, Block, Step, Throttle, ToolOutput};
 use crate::policy::exception::Never;
-use crate::policy::ladder::{Remedies, RouteRule, Rung, Scope};
+use crate::policy::ladder::{Remedies, Rung, Scope};
+use crate::policy::route::{Asked, RouteRule};
 
 use super::CallFacts;
 
@@ -18,23 +21,31 @@ const ANSWER_TOKENS: u64 = 1_024;
 /// The facts of a call that actions depend on.
 pub(super) struct Call<'a> {
     pub(super) now: Timestamp,
+    pub(super) tenant: &'a str,
     model: &'a str,
     critical: bool,
     reasoning: bool,
     cap: Option<u64>,
     thinking_floor: Option<u64>,
+    content: Content,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(facts: &CallFacts<'a>, critical: bool) -> Self {
         Self {
             now: facts.now,
+            tenant: facts.tenant.id.as_str(),
             model: facts.model,
             critical,
             reasoning: facts.reasoning || facts.thinking_budget.is_some(),
             cap: facts.cap,
             thinking_floor: facts.thinking_budget.map(|budget| budget.saturating_add(ANSWER_TOKENS)),
+            content: facts.content,
         }
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked { model: self.model, cap: self.cap, content: &self.content }
     }
 
     /// A cap as it can be written: never below what a thinking request needs.
@@ -90,6 +101,7 @@ pub(super) struct Tally<'p> {
     throttle: Option<&'p Throttle>,
     route: Option<&'p RouteRule>,
     block: Option<Reason<'p>>,
+    tool_output: Option<ToolOutput>,
     reason: Option<Reason<'p>>,
     by: Option<&'p Arc<str>>,
 }
@@ -108,7 +120,7 @@ impl<'p> Tally<'p> {
         tally.throttle = rates.and_then(|rates| rates.values(call.critical).min_by_key(|rate| strictness(rate)));
         let routes = remedies.route.as_ref().filter(|_| !never.route);
         let rules = routes.into_iter().flat_map(|routes| routes.values(call.critical));
-        tally.route = rules.filter_map(|route| route.rule(call.model)).min_by_key(|rule| cheapness(rule));
+        tally.route = rules.filter_map(|route| route.rule(&call.asked())).min_by_key(|rule| cheapness(rule));
         let blocks = !never.block
             && match remedies.block {
                 Some(Scope::All) => true,
@@ -128,6 +140,11 @@ impl<'p> Tally<'p> {
         tally
     }
 
+    /// The refusal of what a request carries, by a plan or segment.
+    pub(super) fn of_excess(excess: Option<ToolOutput>, origin: &'p Arc<str>) -> Self {
+        Self { tool_output: excess, by: excess.map(|_| origin), ..Self::default() }
+    }
+
     /// Both rules apply: per action the stricter.
     pub(super) fn stricter(self, other: Self) -> Self {
         Self {
@@ -135,6 +152,7 @@ impl<'p> Tally<'p> {
             throttle: either(self.throttle, other.throttle, |a, b| least(a, b, strictness)),
             route: either(self.route, other.route, |a, b| least(a, b, cheapness)),
             block: either(self.block, other.block, |a, b| if b.lateness() > a.lateness() { b } else { a }),
+            tool_output: self.tool_output.or(other.tool_output),
             reason: either(self.reason, other.reason, |a, b| if b.severity() > a.severity() { b } else { a }),
             by: self.by.or(other.by),
         }
@@ -147,6 +165,7 @@ impl<'p> Tally<'p> {
             throttle: self.throttle.zip(other.throttle).map(|(a, b)| most(a, b, strictness)),
             route: self.route.zip(other.route).map(|(a, b)| most(a, b, cheapness)),
             block: self.block.zip(other.block).map(|(own, _)| own),
+            tool_output: None,
             reason: self.reason.zip(other.reason).map(|(a, b)| if b.severity() < a.severity() { b } else { a }),
             by: None,
         };
@@ -163,13 +182,15 @@ impl<'p> Tally<'p> {
             cap: self.cap.map(|cap| call.legal(cap)).filter(|cap| call.is_lowered_by(*cap)),
             cap_kept_thinking: self.cap.is_some_and(|cap| call.legal(cap) > cap),
             throttle: self.throttle.cloned(),
-            route: self.route.map(|rule| Arc::clone(&rule.to)),
+            route: self.route.filter(|rule| !is_release_of(call.model, &rule.to)).map(|rule| Arc::clone(&rule.to)),
+            service_tier: self.route.and_then(|rule| rule.service_tier.clone()),
             block: self.block.map(|reason| Block {
                 budget: reason.budget,
                 resets_at: reason.resets_at,
                 status: reason.rung.status,
                 message: reason.rung.message.as_ref().or(fallback).cloned(),
             }),
+            tool_output: self.tool_output,
         }
     }
 
@@ -186,7 +207,9 @@ impl<'p> Tally<'p> {
             cap_kept_thinking: full.cap_kept_thinking && !now.cap_kept_thinking,
             throttle: full.throttle.filter(|rate| Some(rate) != now.throttle.as_ref()),
             route: full.route.filter(|route| Some(route) != now.route.as_ref()),
+            service_tier: full.service_tier.filter(|tier| Some(tier) != now.service_tier.as_ref()),
             block: own.block.filter(|_| now.block.is_none()),
+            tool_output: own.tool_output.filter(|_| now.tool_output.is_none()),
             ..own
         };
         if would.is_empty() { Actions::default() } else { would }
@@ -214,7 +237,7 @@ fn strictness(rate: &Throttle) -> (u64, &str) {
     (u64::from(rate.requests) * 1_000_000_000 / seconds, &rate.rule)
 }
 
-/// Cheapest served model first, unpriced ones last, then the name.
-fn cheapness(rule: &RouteRule) -> (bool, u64, &str) {
-    (rule.cost.is_none(), rule.cost.unwrap_or(0), &rule.to)
+/// Cheapest served model first, unpriced ones last; a tier is cheaper than none; then the name.
+fn cheapness(rule: &RouteRule) -> (bool, u64, bool, &str) {
+    (rule.cost.is_none(), rule.cost.unwrap_or(0), rule.service_tier.is_none(), &rule.to)
 }
