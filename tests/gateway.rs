@@ -13,6 +13,7 @@ mod refusals;
 mod reload;
 mod replay;
 mod tls;
+mod windows;
 
 use std::time::Duration;
 

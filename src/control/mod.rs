@@ -26,7 +26,7 @@ use crate::wire::Family;
 
 use folder::Files;
 
-pub use past::{Begin, CountersOf, History, PastCounter, PastStep, Replay, Replayed, Seed, Seeded};
+pub use past::{Begin, Buckets, CountersOf, History, PastCounter, PastStep, Replay, Replayed, Seed, Seeded};
 
 /// Everything that a call is judged by. Never changes once it is made.
 #[derive(Debug)]
@@ -50,14 +50,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The present windows of every budget that counts a call of these dimensions at `at`, but for windows that are over.
+    /// The windows that hold `at` of every budget that counts a call of these dimensions, but for calendar windows that are
+    /// over.
     pub fn counters(&self, meter: &Meter, at: Timestamp, dimensions: &Dimensions<'_>) -> Vec<Arc<WindowCounter>> {
         let policy = &self.policy;
         let counting = (0..policy.budgets.len()).filter(|budget| policy.counts(*budget, dimensions));
         let windows = counting.filter_map(|budget| {
             let key = policy.counter_key(budget, dimensions)?;
             let counter = meter.counter(&policy.budgets[budget].identity, &key);
-            Some(counter.window(at, || policy.window(budget, at)))
+            Some(past::window_of(policy, budget, &counter, at))
         });
         windows.filter(|counter| counter.window().contains(at)).collect()
     }

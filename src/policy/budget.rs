@@ -158,7 +158,7 @@ pub struct Budget {
     pub unit: Unit,
     /// Whether its steps act.
     pub mode: Mode,
-    /// Whether its ladder holds `block: all`: such a limit is never overshot.
+    /// Whether its ladder holds `block: all` and it is of a calendar period: such a limit is never overshot.
     pub hard: bool,
     /// What happens when.
     pub ladder: Ladder,
@@ -176,5 +176,11 @@ impl Budget {
     /// Whether it has one counter per tenant (and perhaps finer).
     pub fn is_per_tenant(&self) -> bool {
         self.per.contains(&Dimension::TenantId)
+    }
+
+    /// Whether a block is a ceiling that holds of calls in flight keep to. Where usage is a sum of buckets, nothing could be
+    /// taken from all of them in one step.
+    pub fn is_exact(&self) -> bool {
+        matches!(self.span, Span::Calendar(_))
     }
 }

@@ -162,7 +162,7 @@ budgets:
       contain: { at: 100%, throttle: 20/min, cap_output_tokens: 0, block: some }
       decide: { at: 120%, ask: account_owner, block: all, within: soon, otherwise: { block: all } }
       panic: { at: 200% }
-  b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+  b: { limit: $5/rolling 1 moon, escalation: nothing, within: a }
   b: { limit: 3% of revenue/month, escalation: {} }
 budget: {}
 ";
@@ -283,30 +283,30 @@ budget: {}
        |       ^^^^^ not a step
        = valid here: warning, spend_alert, contain, degrade, decide
 
-    error[E190]: `rolling` windows are not supported yet
+    error[E114]: `1 moon` is not a duration
       --> policy.yaml:18:15
        |
-    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
-       |               ^^^^^^^^^^^^^^^^^ not supported yet
-       = help: use a calendar period: minute, hour, day, week or month
+    18 |   b: { limit: $5/rolling 1 moon, escalation: nothing, within: a }
+       |               ^^^^^^^^^^^^^^^^^
+       = help: write `2 days`, `10 min` or `1 hour`
 
     error[E131]: escalation `nothing` is not defined
       --> policy.yaml:18:46
        |
-    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+    18 |   b: { limit: $5/rolling 1 moon, escalation: nothing, within: a }
        |                                              ^^^^^^^ used here
 
     error[E190]: `within` is not supported yet
       --> policy.yaml:18:55
        |
-    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+    18 |   b: { limit: $5/rolling 1 moon, escalation: nothing, within: a }
        |                                                       ^^^^^^ not supported yet
        = help: leave it out: a rule that is silently ignored would be worse than an error
 
     error[E103]: `b` is given twice
       --> policy.yaml:19:3
        |
-    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+    18 |   b: { limit: $5/rolling 1 moon, escalation: nothing, within: a }
        |   - first given here
     19 |   b: { limit: 3% of revenue/month, escalation: {} }
        |   ^ again here
@@ -436,8 +436,8 @@ exchange: { EUR: 1.08 USD }
 segments: { s: { watch: { steps: above 12/workflow } } }
 routes: { r: { gpt-4o: [gpt-4o-mini, gpt-4o-nano], o3: { model: o3, service_tier: flex } } }
 budgets:
-  a: { per: [workflowId], limit: $1/workflow, escalation: e }
-  b: { limit: $1/rolling 1 hour, escalation: e, within: a }
+  a: { limit: $1/day, escalation: e }
+  b: { limit: $1/hour, escalation: e, within: a }
   c: { limit: 20 EUR/day, escalation: e }
 escalations:
   e:
@@ -449,6 +449,86 @@ exceptions:
     let (compiled, shown) = compile_text(text);
     let later = compiled.diagnostics.iter().filter(|one| one.code == "E190");
     let lines: Vec<u32> = later.filter_map(|one| one.place.as_ref()).map(|place| place.line).collect();
-    assert_eq!(lines, [3, 4, 5, 6, 6, 8, 9, 9, 10, 13, 14, 14, 16], "{shown}");
+    assert_eq!(lines, [3, 4, 5, 6, 6, 9, 10, 13, 14, 14, 16], "{shown}");
     assert!(compiled.diagnostics.iter().all(|one| one.code == "E190"), "{shown}");
+}
+
+/// A policy of one budget.
+fn one_budget(lines: &str) -> String {
+    let text = format!("version: 1\nmode: enforce\nbudgets:\n  a:\n{lines}\n");
+    let (compiled, shown) = compile_text(&text);
+    assert_eq!(compiled.policy.is_none(), compiled.diagnostics.iter().any(Diagnostic::is_error));
+    shown
+}
+
+#[test]
+fn what_has_no_calendar_cannot_be_exact_nor_forecast() {
+    insta::assert_snapshot!(one_budget(
+        "    per: [tenantId]
+    limit: $5/rolling 1 hour
+    escalation: { spend_alert: { at: forecast 110%, notify: [log] }, contain: { at: 100%, block: all } }"
+    ), @r"
+    warning[W146]: budget `a` blocks by a rolling window: this is no exact ceiling
+     --> policy.yaml:7:19
+      |
+    7 |     escalation: { spend_alert: { at: forecast 110%, notify: [log] }, contain: { at: 100%, block: all } }
+      |                   ^^^^^^^^^^^
+      = note: a call is refused once the limit is used up; calls in flight then can go beyond it
+      = help: for an exact ceiling add a budget of a calendar period with `block: all`
+
+    warning[W147]: `spend_alert` of budget `a` is never reached: a rolling window has no forecast
+     --> policy.yaml:7:19
+      |
+    7 |     escalation: { spend_alert: { at: forecast 110%, notify: [log] }, contain: { at: 100%, block: all } }
+      |                   ^^^^^^^^^^^
+      = help: use a plain percentage, or count by a calendar period
+    ");
+    insta::assert_snapshot!(one_budget(
+        "    per: [tenantId]
+    limit: $1/workflow
+    escalation: { decide: { at: 100%, ask: account_owner, within: 1 day, otherwise: { block: all } } }"
+    ), @r"
+    error[E126]: budget `a` has a limit per workflow and no counter per workflow
+     --> policy.yaml:6:12
+      |
+    6 |     limit: $1/workflow
+      |            ^^^^^^^^^^^
+      = help: add `per: [tenantId, workflowId]`
+
+    error[E148]: `decide` asks somebody about a workflow, which has no end for the answer to hold until
+     --> policy.yaml:7:19
+      |
+    7 |     escalation: { decide: { at: 100%, ask: account_owner, within: 1 day, otherwise: { block: all } } }
+      |                   ^^^^^^
+      = help: act without `ask`, or count by a calendar period
+    ");
+}
+
+#[test]
+fn a_rolling_window_has_a_length_and_no_revenue() {
+    insta::assert_snapshot!(one_budget("    limit: $5/rolling 3 months\n    escalation: { warning: { at: 80%, notify: [log] } }"), @r"
+    error[E114]: `3 months` is not a duration
+     --> policy.yaml:5:12
+      |
+    5 |     limit: $5/rolling 3 months
+      |            ^^^^^^^^^^^^^^^^^^^
+      = help: write `2 days`, `10 min` or `1 hour`
+    ");
+    insta::assert_snapshot!(one_budget("    limit: $5/rolling 30 s\n    escalation: { warning: { at: 80%, notify: [log] } }"), @r"
+    error[E113]: `rolling 30 s` is out of range
+     --> policy.yaml:5:12
+      |
+    5 |     limit: $5/rolling 30 s
+      |            ^^^^^^^^^^^^^^^ from 1 minute to 31 days
+    ");
+    insta::assert_snapshot!(one_budget(
+        "    per: [tenantId]\n    limit: 3% of revenue/rolling 1 day\n    escalation: { warning: { at: 80%, notify: [log] } }"
+    ), @r"
+    error[E122]: `3% of revenue/rolling 1 day`: revenue comes per calendar period
+     --> policy.yaml:6:12
+      |
+    6 |     limit: 3% of revenue/rolling 1 day
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: write `30% of revenue/month`, or an amount of money
+    ");
 }

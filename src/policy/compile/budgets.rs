@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use crate::diagnostic::Diagnostic;
 use crate::domain::attribution::{DataMode, Environment};
 use crate::domain::standing::Unit;
-use crate::domain::window::{Period, Span};
+use crate::domain::window::Span;
 use crate::policy::Mode;
 use crate::policy::amount::{self, LimitText};
 use crate::policy::budget::{Amount, Budget, Dimension, Limit, Matcher};
@@ -19,6 +19,7 @@ use crate::policy::reader::{Fields, Problems, expect_list, expect_str, expect_wo
 use crate::policy::tree::{Kind, Node};
 
 use super::rules::PlanLimit;
+use super::spans::{self, Spanned};
 use super::{Ground, ladders, reference, value};
 
 /// Every budget, sorted by name.
@@ -59,14 +60,14 @@ impl Shop<'_, '_, '_> {
         fields.finish("not a budget key", problems);
         let limit = limit_node.and_then(|node| self.limit(name, node, &per, problems));
         let ladder = escalation.and_then(|node| self.ladder(name, node, problems))?.of_budget(name, grace);
-        let (limit, unit, period) = limit?;
-        let span = Span::Calendar(period);
+        let (limit, unit, span) = limit?;
+        spans::check(&Spanned { name, span, per: &per, ladder: &ladder }, (limit_node, escalation), problems);
         Some(Budget {
             name: Arc::from(name),
             span,
             unit,
             mode: mode.unwrap_or(self.mode),
-            hard: ladder.blocks_all(),
+            hard: ladder.blocks_all() && matches!(span, Span::Calendar(_)),
             ladder,
             identity: identity::text(name, &matcher, &per, span, &self.ground.zone_name),
             per,
@@ -107,10 +108,12 @@ impl Shop<'_, '_, '_> {
         node: &Node,
         per: &[Dimension],
         problems: &mut Problems,
-    ) -> Option<(Limit, Unit, Period)> {
+    ) -> Option<(Limit, Unit, Span)> {
         let (limit, unit, period) = match value(node, "`limit`", amount::limit, problems)? {
             LimitText::Fixed { amount, unit, per } => return Some((Limit::Own(Amount::Fixed(amount)), unit, per)),
-            LimitText::Revenue { share, per } => (Limit::Own(Amount::Revenue { share, per }), Unit::Money, per),
+            LimitText::Revenue { share, per } => {
+                (Limit::Own(Amount::Revenue { share, per }), Unit::Money, Span::Calendar(per))
+            }
             LimitText::Plan => {
                 let (unit, period) = self.plan_unit(node, problems)?;
                 (Limit::Plan, unit, period)
@@ -125,7 +128,7 @@ impl Shop<'_, '_, '_> {
     }
 
     /// One counter has one unit and one period, so every plan must agree.
-    fn plan_unit(&self, node: &Node, problems: &mut Problems) -> Option<(Unit, Period)> {
+    fn plan_unit(&self, node: &Node, problems: &mut Problems) -> Option<(Unit, Span)> {
         let Some(first) = self.plan_limits.first() else {
             let fault = Diagnostic::error("E131", "no plan has an `llm_budget`").at(&node.place, "used here");
             problems.push(fault.help("write `plans: { starter: { llm_budget: $12/month } }`, or a fixed amount"));

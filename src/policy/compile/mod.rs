@@ -9,6 +9,7 @@ mod exceptions;
 mod extras;
 mod ladders;
 mod rules;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
