@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::control::folder::Files;
-use crate::control::{directory, model_facts, price_table};
+use crate::control::{directory, model_facts, oversubscribed, price_table};
 use crate::diagnostic::{self, Severity};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::price::PriceBook;
@@ -31,7 +31,11 @@ pub(super) fn run(folder: &Path) -> ExitCode {
     let surroundings = policy::Surroundings { prices: &facts, price_table: &price_table, notify_targets: &[], now };
     let compiled = policy::compile(&files.policies, &surroundings);
     let mut diagnostics = compiled.diagnostics;
-    diagnostics.extend(directory(&files, compiled.policy.as_ref()).1);
+    let (tenants, found) = directory(&files, compiled.policy.as_ref());
+    diagnostics.extend(found);
+    if let Some(policy) = &compiled.policy {
+        diagnostics.extend(oversubscribed(policy, &tenants, now));
+    }
     if !diagnostics.is_empty() {
         output::note(&diagnostic::render(&diagnostics, &files.sources()));
     }

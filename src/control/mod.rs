@@ -18,7 +18,7 @@ use crate::directory::{Directory, KnownNames};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::price::PriceBook;
 use crate::domain::standing::Dimensions;
-use crate::domain::tenant::TenantId;
+use crate::domain::tenant::{Tenant, TenantId};
 use crate::meter::Meter;
 use crate::meter::counter::WindowCounter;
 use crate::policy::{self, ModelFacts, Policy};
@@ -246,6 +246,9 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
     for tenant in (around.history.tenants)().map_err(|error| forgotten(&error))? {
         directory.add_absent(tenant);
     }
+    if let Some(policy) = &compiled.policy {
+        diagnostics.extend(oversubscribed(policy, &directory, now));
+    }
     let faulty = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match compiled.policy {
         Some(policy) if !faulty => {
@@ -272,6 +275,15 @@ pub fn directory(files: &Files, policy: Option<&Policy>) -> (Directory, Vec<Diag
     let (plans, segments) = policy.map(|policy| (policy.plan_names(), policy.segment_names())).unwrap_or_default();
     let known = KnownNames { plans: &plans, segments: &segments };
     Directory::parse(csv, policy.map(|_| known))
+}
+
+/// Budgets that those within them can use up, with the tenants that there are.
+pub fn oversubscribed(policy: &Policy, directory: &Directory, now: Timestamp) -> Vec<Diagnostic> {
+    if policy.budgets.iter().all(|budget| budget.within.is_none()) {
+        return Vec::new();
+    }
+    let tenants: Vec<&Tenant> = directory.iter().map(|tenant| &**tenant).collect();
+    policy.oversubscribed(&tenants, now)
 }
 
 /// What a policy is told about a model, whoever serves it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
+use crate::diagnostic::Place;
 use crate::domain::model::is_release_of;
 use crate::domain::standing::{Dimensions, Unit};
 use crate::domain::tenant::Revenue;
@@ -145,6 +146,15 @@ pub enum Limit {
     Plan,
 }
 
+/// A budget under another one. It says what is meant and changes nothing: a call counts in every budget that counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Within {
+    /// The other one's index.
+    pub parent: usize,
+    /// Where that is written.
+    pub place: Place,
+}
+
 /// One budget.
 #[derive(Debug, Clone)]
 pub struct Budget {
@@ -168,6 +178,8 @@ pub struct Budget {
     pub matcher: Matcher,
     /// The limit before exceptions.
     pub limit: Limit,
+    /// The budget that it stands within.
+    pub within: Option<Within>,
     /// When somebody should look at it again.
     pub review_by: Option<Date>,
 }

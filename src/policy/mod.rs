@@ -13,6 +13,7 @@ pub mod decision;
 mod describe;
 mod evaluate;
 pub mod exception;
+mod family;
 pub mod glob;
 pub mod identity;
 pub mod ladder;

@@ -18,6 +18,7 @@ use crate::policy::ladder::Ladder;
 use crate::policy::reader::{Fields, Problems, expect_list, expect_str, expect_word};
 use crate::policy::tree::{Kind, Node};
 
+use super::family::{self, Link};
 use super::rules::PlanLimit;
 use super::spans::{self, Spanned};
 use super::{Ground, ladders, reference, value};
@@ -32,8 +33,11 @@ pub(super) fn all(
 ) -> Vec<Budget> {
     let shop = Shop { ground, named, plan_limits, mode };
     let entries = ground.document.budgets.iter();
-    let mut budgets: Vec<Budget> = entries.filter_map(|(key, node)| shop.budget(&key.text, node, problems)).collect();
+    let mut links = Vec::new();
+    let budgets = entries.filter_map(|(key, node)| shop.budget((&key.text, node), &mut links, problems));
+    let mut budgets: Vec<Budget> = budgets.collect();
     budgets.sort_by(|one, other| one.name.cmp(&other.name));
+    family::bind(&mut budgets, &links, ground, problems);
     budgets
 }
 
@@ -45,15 +49,20 @@ struct Shop<'g, 't, 's> {
     mode: Mode,
 }
 
-impl Shop<'_, '_, '_> {
-    fn budget(&self, name: &str, node: &Node, problems: &mut Problems) -> Option<Budget> {
+impl<'t> Shop<'_, 't, '_> {
+    fn budget(
+        &self,
+        (name, node): (&str, &'t Node),
+        links: &mut Vec<Link<'t>>,
+        problems: &mut Problems,
+    ) -> Option<Budget> {
         let mut fields = Fields::of(node, format!("budget `{name}`"), problems)?;
         let per = fields.value("per").map(|node| dimensions(node, problems)).unwrap_or_default();
         let matcher = fields.value("match").map(|node| self.matcher(node, problems)).unwrap_or_default();
         let limit_node = fields.value("limit");
         let escalation = fields.value("escalation");
         let mode = fields.value("mode").and_then(|node| super::mode(node, problems));
-        fields.later("within", problems);
+        links.extend(fields.value("within").map(|node| (Arc::from(name), node)));
         let grace = fields.value("grace").and_then(|node| value(node, "`grace`", amount::percent, problems));
         let review_by = fields.value("review_by").and_then(|node| self.review(name, node, problems));
         self.require(&fields, &[("limit", limit_node), ("escalation", escalation)], problems);
@@ -73,6 +82,7 @@ impl Shop<'_, '_, '_> {
             per,
             matcher,
             limit,
+            within: None,
             review_by,
         })
     }

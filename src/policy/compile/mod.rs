@@ -7,6 +7,7 @@ mod budgets;
 mod document;
 mod exceptions;
 mod extras;
+mod family;
 mod ladders;
 mod rules;
 mod spans;
