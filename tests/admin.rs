@@ -111,7 +111,7 @@ fn office_asking(running: Ask<PolicyView>) -> Office {
             }
         }),
         settle_doubt: Box::new(move |(id, evidence)| {
-            doubts.settle_doubt(&id, &evidence, &|_| None).map_err(|error| error.to_string())
+            doubts.settle_doubt(&id, &evidence, &|_, _| None).map_err(|error| error.to_string())
         }),
         policy: running,
         apply: Box::new(|text| match text {

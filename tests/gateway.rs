@@ -16,6 +16,7 @@ mod replay;
 mod routing;
 mod segments;
 mod tls;
+mod windows;
 
 use std::time::Duration;
 

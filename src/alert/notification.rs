@@ -153,10 +153,10 @@ pub struct BudgetFacts {
     pub limit: Amount,
     /// What is used of it.
     pub used: Used,
-    /// The window: `2026-11`, `2026-W47`, `2026-11-21`.
+    /// The window: `2026-11`, `2026-W47`, `2026-11-21`, `rolling 1 hour`, `a workflow`.
     pub period: String,
-    /// When the window ends: RFC 3339 in the policy's zone.
-    pub resets_at: String,
+    /// When the window ends: RFC 3339 in the policy's zone. `None`: never.
+    pub resets_at: Option<String>,
     /// Where the window will end, when that can be said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,

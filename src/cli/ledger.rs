@@ -169,7 +169,7 @@ fn resolve(place: &Place, wanted: &Resolve) -> Result<ExitCode, String> {
         remote::resolve(url, &environment("PLIMSOLL_ADMIN_TOKEN").unwrap_or_default(), &wanted.id, &evidence)?
     } else {
         let ledger = Desk::open(place)?.writer("resolve through it with `--url http://ADMIN_ADDRESS`")?;
-        let settled = ledger.settle_doubt(&wanted.id, &evidence, &|_| None);
+        let settled = ledger.settle_doubt(&wanted.id, &evidence, &|_, _| None);
         ledger.close();
         settled.map_err(|error| format!("error: {error}"))?
     };

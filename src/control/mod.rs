@@ -18,7 +18,7 @@ use crate::directory::{Directory, KnownNames};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::price::PriceBook;
 use crate::domain::standing::Dimensions;
-use crate::domain::tenant::TenantId;
+use crate::domain::tenant::{Tenant, TenantId};
 use crate::meter::Meter;
 use crate::meter::counter::WindowCounter;
 use crate::policy::route::Abilities;
@@ -27,7 +27,7 @@ use crate::wire::Family;
 
 use folder::Files;
 
-pub use past::{Begin, CountersOf, History, PastCounter, PastStep, Replay, Replayed, Seed, Seeded};
+pub use past::{Begin, Buckets, CountersOf, History, PastCounter, PastStep, Replay, Replayed, Seed, Seeded};
 
 /// Everything that a call is judged by. Never changes once it is made.
 #[derive(Debug)]
@@ -51,14 +51,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The present windows of every budget that counts a call of these dimensions at `at`, but for windows that are over.
+    /// The windows that hold `at` of every budget that counts a call of these dimensions, but for calendar windows that are
+    /// over.
     pub fn counters(&self, meter: &Meter, at: Timestamp, dimensions: &Dimensions<'_>) -> Vec<Arc<WindowCounter>> {
         let policy = &self.policy;
         let counting = (0..policy.budgets.len()).filter(|budget| policy.counts(*budget, dimensions));
         let windows = counting.filter_map(|budget| {
             let key = policy.counter_key(budget, dimensions)?;
             let counter = meter.counter(&policy.budgets[budget].identity, &key);
-            Some(counter.window(at, || policy.window(budget, at)))
+            Some(past::window_of(policy, budget, &counter, at))
         });
         windows.filter(|counter| counter.window().contains(at)).collect()
     }
@@ -246,6 +247,9 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
     for tenant in (around.history.tenants)().map_err(|error| forgotten(&error))? {
         directory.add_absent(tenant);
     }
+    if let Some(policy) = &compiled.policy {
+        diagnostics.extend(oversubscribed(policy, &directory, now));
+    }
     let faulty = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match compiled.policy {
         Some(policy) if !faulty => {
@@ -272,6 +276,15 @@ pub fn directory(files: &Files, policy: Option<&Policy>) -> (Directory, Vec<Diag
     let (plans, segments) = policy.map(|policy| (policy.plan_names(), policy.segment_names())).unwrap_or_default();
     let known = KnownNames { plans: &plans, segments: &segments };
     Directory::parse(csv, policy.map(|_| known))
+}
+
+/// Budgets that those within them can use up, with the tenants that there are.
+pub fn oversubscribed(policy: &Policy, directory: &Directory, now: Timestamp) -> Vec<Diagnostic> {
+    if policy.budgets.iter().all(|budget| budget.within.is_none()) {
+        return Vec::new();
+    }
+    let tenants: Vec<&Tenant> = directory.iter().map(|tenant| &**tenant).collect();
+    policy.oversubscribed(&tenants, now)
 }
 
 /// What a policy is told about a model, whoever serves it.

@@ -4,14 +4,14 @@
 //! The order does that. First the ledger is told the new rules: rows that come after are counted by them as they are
 //! written. Then the rows before are added up. Only then is the policy in force, and calls count by it themselves.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Amounts, Dimensions, Unit};
 use crate::domain::tenant::Tenant;
-use crate::domain::window::Window;
-use crate::meter::counter::{CounterName, WindowCounter};
+use crate::domain::window::{Ring, Window};
+use crate::meter::counter::{Counter, CounterName, WindowCounter};
 use crate::policy::Policy;
 use crate::policy::decision::{Step, StepSet};
 
@@ -62,6 +62,8 @@ pub struct History {
     pub complete: Box<dyn Fn() -> Result<Vec<Arc<str>>, String> + Send + Sync>,
     /// The counters whose windows have not ended at a moment.
     pub counters: Box<dyn Fn(Timestamp) -> Result<Vec<PastCounter>, String> + Send + Sync>,
+    /// The buckets of an identity that may count at a moment, the newest first.
+    pub buckets: Box<Buckets>,
     /// What belongs to no row: remainders of leases, in doubt or resolved.
     pub remainders: Box<dyn Fn() -> Result<Vec<PastCounter>, String> + Send + Sync>,
     /// From now on rows of earlier snapshots than this one are counted by these rules too, and these identities begin anew.
@@ -87,6 +89,9 @@ pub type Begin = dyn Fn(u64, CountersOf, Vec<Arc<str>>) -> Result<i64, String> +
 
 /// Keeps what the rows before the rules add to new counters, of windows that had not ended at that moment.
 pub type Seeded = dyn Fn(Vec<Seed>, Vec<Arc<str>>, Timestamp) -> Result<(), String> + Send + Sync;
+
+/// Reads the buckets of an identity.
+pub type Buckets = dyn Fn(&str, Ring, Timestamp) -> Result<Vec<PastCounter>, String> + Send + Sync;
 
 /// Replays rows since a moment, up to a number, into a taker.
 pub type Replayed = dyn Fn(Timestamp, i64, &mut Replay<'_>) -> Result<(), String> + Send + Sync;
@@ -116,19 +121,60 @@ pub(super) fn take_up(
     if before.is_none() {
         let gone = kept.iter().filter(|identity| !wanted.contains(identity)).cloned().collect();
         (history.retire)(gone);
-        for past in (history.counters)(now)? {
-            // A clock that stood ahead has left counters of windows that have not begun: they are not this window's.
-            let counted = wanted.contains(&past.name.identity) && !new.contains(&past.name.identity);
-            if counted && past.window.contains(now) {
-                count(&restored(around, &past, now), past.posted, past.in_doubt);
-            }
-        }
+        restore(around, &snapshot.policy, &new, now)?;
     }
     if !new.is_empty() {
         add_up(around, snapshot, &new)?;
     }
     let fresh = |identity: &Arc<str>| before.is_none() || new.contains(identity);
     restore_steps(around, snapshot, &fresh)
+}
+
+/// Takes up the counters that the ledger keeps, of budgets that are not new.
+fn restore(around: &Surroundings, policy: &Policy, new: &[Arc<str>], now: Timestamp) -> Result<(), String> {
+    let known = policy.budgets.iter().filter(|budget| !new.contains(&budget.identity));
+    let (rings, calendars): (Vec<_>, Vec<_>) = known.partition(|budget| budget.span.ring().is_some());
+    let calendars: HashSet<&str> = calendars.into_iter().map(|budget| &*budget.identity).collect();
+    for past in (around.history.counters)(now)? {
+        // A clock that stood ahead has left counters of windows that have not begun: they are not this window's.
+        if past.window.contains(now) && calendars.contains(&*past.name.identity) {
+            count(&restored(around, &past, now), past.posted, past.in_doubt);
+        }
+    }
+    for budget in rings {
+        let Some(ring) = budget.span.ring() else { continue };
+        // Of each key the bucket that was read last. Where nothing leaves, what lies before a long silence was another life.
+        let mut lives: HashMap<Arc<str>, Timestamp> = HashMap::new();
+        for row in (around.history.buckets)(&budget.identity, ring, now)? {
+            let after = lives.get(&row.name.key).copied().unwrap_or(now);
+            let counted = (row.posted, row.in_doubt) != ([0; 3], [0; 3]);
+            if counted && row.window.end > ring.since(after) {
+                lives.insert(Arc::clone(&row.name.key), row.window.start);
+                let ring_counter = around.meter.counter(&budget.identity, &row.name.key);
+                count(&ring_counter.bucket_of(row.window.start, ring), row.posted, row.in_doubt);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The window of a budget's counter that holds `at`; a calendar window that is over is not brought back.
+pub(super) fn window_of(policy: &Policy, budget: usize, counter: &Counter, at: Timestamp) -> Arc<WindowCounter> {
+    match policy.budgets[budget].span.ring() {
+        Some(ring) => counter.bucket_of(at, ring),
+        None => counter.window(at, || policy.window(budget, at)),
+    }
+}
+
+/// The time whose rows count at `now` in each of the budgets that are wanted.
+fn times(policy: &Policy, now: Timestamp, wanted: &dyn Fn(&Arc<str>) -> bool) -> Vec<(usize, Window)> {
+    let budgets = policy.budgets.iter().enumerate().filter(|(_, budget)| wanted(&budget.identity));
+    budgets
+        .map(|(at, budget)| match budget.span.ring() {
+            Some(ring) => (at, Window { start: ring.start(now), end: Window::EVER.end }),
+            None => (at, policy.window(at, now)),
+        })
+        .collect()
 }
 
 /// Forgets the budgets that `snapshot` does not have any more. It is in force already.
@@ -153,19 +199,17 @@ fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> 
             count(&restored(around, &past, now), past.posted, past.in_doubt);
         }
     }
-    let budgets: Vec<(usize, Window)> = (0..policy.budgets.len())
-        .filter(|at| new.contains(&policy.budgets[*at].identity))
-        .map(|at| (at, policy.window(at, now)))
-        .collect();
+    let budgets = times(policy, now, &|identity| new.contains(identity));
     let since = budgets.iter().map(|(_, window)| window.start).min().unwrap_or(now);
     let mut seeds: HashMap<usize, Seed> = HashMap::new();
     (history.replay)(since, last, &mut |admitted, dimensions, amounts, in_doubt| {
-        for (at, window) in budgets.iter().filter(|(_, window)| window.contains(admitted)) {
+        for (at, _) in budgets.iter().filter(|(_, window)| window.contains(admitted)) {
             if !policy.counts(*at, dimensions) {
                 continue;
             }
             let Some(key) = policy.counter_key(*at, dimensions) else { continue };
-            let counter = around.meter.counter(&policy.budgets[*at].identity, &key).window(now, || *window);
+            let counter = around.meter.counter(&policy.budgets[*at].identity, &key);
+            let counter = window_of(policy, *at, &counter, admitted);
             let empty = || Seed { counter: Arc::clone(&counter), posted: [0; 3], in_doubt: [0; 3] };
             let seed = seeds.entry(Arc::as_ptr(&counter).addr()).or_insert_with(empty);
             for unit in Unit::ALL {
@@ -176,11 +220,22 @@ fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> 
             }
         }
     })?;
-    let seeds: Vec<Seed> = seeds.into_values().collect();
-    for seed in &seeds {
+    for seed in seeds.values() {
         count(&seed.counter, seed.posted, seed.in_doubt);
     }
-    (history.seeded)(seeds, new.to_vec(), now)
+    // Of a calendar window that was over, nothing was added up; of a ring everything back to its first bucket.
+    let mut groups: BTreeMap<Timestamp, Vec<Arc<str>>> = BTreeMap::new();
+    for (at, window) in &budgets {
+        let budget = &policy.budgets[*at];
+        let since = if budget.span.ring().is_some() { window.start } else { now };
+        groups.entry(since).or_default().push(Arc::clone(&budget.identity));
+    }
+    for (since, identities) in groups {
+        let own = |seed: &Seed| identities.contains(&seed.counter.name().identity);
+        let seeds = seeds.values().filter(|seed| own(seed)).cloned().collect();
+        (history.seeded)(seeds, identities, since)?;
+    }
+    Ok(())
 }
 
 fn restored(around: &Surroundings, past: &PastCounter, now: Timestamp) -> Arc<WindowCounter> {
@@ -197,18 +252,27 @@ fn count(counter: &WindowCounter, posted: Amounts, in_doubt: Amounts) {
 /// Steps that were announced are not announced again, and a decision that was open stays open.
 fn restore_steps(around: &Surroundings, snapshot: &Snapshot, fresh: &dyn Fn(&Arc<str>) -> bool) -> Result<(), String> {
     let (policy, now) = (&snapshot.policy, snapshot.loaded_at);
-    let budgets: Vec<(usize, Window)> = (0..policy.budgets.len())
-        .filter(|at| fresh(&policy.budgets[*at].identity))
-        .map(|at| (at, policy.window(at, now)))
-        .collect();
+    let budgets = times(policy, now, fresh);
     let Some(since) = budgets.iter().map(|(_, window)| window.start).min() else { return Ok(()) };
     for past in (around.history.steps)(since)? {
-        let found = budgets
-            .iter()
-            .find(|(at, window)| policy.budgets[*at].name == past.budget && window.start == past.window_start);
-        let Some((at, window)) = found else { continue };
-        let counter = around.meter.counter(&policy.budgets[*at].identity, &past.key).window(now, || *window);
-        counter.announce(StepSet::default().with(past.step).0);
+        let counts = |(at, window): &&(usize, Window)| {
+            let known = policy.budgets[*at].name == past.budget;
+            known
+                && window.start <= past.window_start
+                && policy.window(*at, past.window_start).start == past.window_start
+        };
+        let Some((at, window)) = budgets.iter().find(counts) else { continue };
+        let counter = around.meter.counter(&policy.budgets[*at].identity, &past.key);
+        let steps = StepSet::default().with(past.step).0;
+        if policy.budgets[*at].span.ring().is_some() {
+            counter.was_announced(steps, past.at);
+            continue;
+        }
+        if !window.contains(past.window_start) {
+            continue;
+        }
+        let counter = counter.window(now, || *window);
+        counter.announce(steps);
         if past.step == Step::Decide {
             counter.open_decision(past.at);
         }

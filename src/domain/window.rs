@@ -82,6 +82,71 @@ impl fmt::Display for Span {
     }
 }
 
+/// How many buckets the time of a rolling span is counted in.
+pub const RING_BUCKETS: i64 = 60;
+/// A workflow is counted in buckets of a day.
+const WORKFLOW_BUCKET_MICROS: i64 = 86_400_000_000;
+/// A workflow that made no call that counts for so many days is over.
+pub const WORKFLOW_IDLE_DAYS: i64 = 7;
+
+/// A span without a calendar's edges is counted in buckets, each a window of its own, aligned to the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ring {
+    bucket: i64,
+    reach: i64,
+    /// Nothing leaves while it is in use.
+    keeps: bool,
+}
+
+impl Span {
+    /// The buckets that it is counted in; `None` for a calendar period, which is one window.
+    pub fn ring(self) -> Option<Ring> {
+        match self {
+            Self::Calendar(_) => None,
+            Self::Rolling(length) => {
+                let reach = i64::try_from(length.as_micros()).unwrap_or(i64::MAX).max(RING_BUCKETS);
+                Some(Ring { bucket: (reach - 1) / RING_BUCKETS + 1, reach, keeps: false })
+            }
+            Self::Workflow => Some(Ring {
+                bucket: WORKFLOW_BUCKET_MICROS,
+                reach: WORKFLOW_IDLE_DAYS * WORKFLOW_BUCKET_MICROS,
+                keeps: true,
+            }),
+        }
+    }
+}
+
+impl Ring {
+    /// The bucket that holds a moment.
+    pub fn bucket(self, at: Timestamp) -> Window {
+        let start = at.micros().div_euclid(self.bucket).saturating_mul(self.bucket);
+        let end = start.saturating_add(self.bucket);
+        Window { start: Timestamp::from_micros(start), end: Timestamp::from_micros(end) }
+    }
+
+    /// Buckets that end after this moment count at `now`. Where nothing leaves: a counter whose newest bucket does not end
+    /// after it has been idle for too long. By buckets, so that it can be told from a ledger too.
+    pub fn since(self, now: Timestamp) -> Timestamp {
+        let now = if self.keeps { self.bucket(now).start } else { now };
+        Timestamp::from_micros(now.micros().saturating_sub(self.reach))
+    }
+
+    /// The start of the first bucket that counts at `now`.
+    pub fn start(self, now: Timestamp) -> Timestamp {
+        self.bucket(self.since(now)).start
+    }
+
+    /// When a bucket leaves; `None`: nothing leaves while the counter is in use.
+    pub fn leaves(self, bucket: Window) -> Option<Timestamp> {
+        (!self.keeps).then(|| Timestamp::from_micros(bucket.end.micros().saturating_add(self.reach)))
+    }
+
+    /// Whether nothing leaves while the counter is in use.
+    pub fn keeps(self) -> bool {
+        self.keeps
+    }
+}
+
 /// One concrete window: `start <= t < end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
@@ -98,6 +163,16 @@ impl Window {
     /// Whether `now` lies in it.
     pub fn contains(&self, now: Timestamp) -> bool {
         self.start <= now && now < self.end
+    }
+
+    /// When it ends; `None`: never.
+    pub fn resets_at(&self) -> Option<Timestamp> {
+        (self.end != Self::EVER.end).then_some(self.end)
+    }
+
+    /// Whether it has a length of which a share can have passed.
+    pub fn has_length(&self) -> bool {
+        self.start != Self::EVER.start && self.end != Self::EVER.end
     }
 }
 
@@ -183,6 +258,24 @@ mod tests {
         let window = calendar_window(Period::Week, &TimeZone::UTC, at("2026-11-22T10:00:00Z"));
         assert_eq!(window.start, at("2026-11-16T00:00:00Z"));
         assert_eq!(window.end, at("2026-11-23T00:00:00Z"));
+    }
+
+    #[test]
+    fn buckets_follow_each_other_and_leave_when_their_time_has_passed() {
+        for seconds in [60, 61, 100, 3_600, 86_400, 30 * 86_400] {
+            let length = Duration::from_secs(seconds);
+            let ring = Span::Rolling(length).ring().expect("a ring");
+            let now = at("2026-11-25T12:00:07Z");
+            let bucket = ring.bucket(now);
+            assert!(bucket.contains(now));
+            assert_eq!(ring.bucket(bucket.end).start, bucket.end, "{seconds}");
+            let sixtieth = bucket.end.since(bucket.start).as_micros() * 60;
+            assert!(sixtieth >= length.as_micros() && sixtieth < length.as_micros() + 60, "{seconds}");
+            assert_eq!(ring.leaves(bucket), Some(bucket.end.after(length)));
+            assert!(ring.start(now) <= ring.since(now) && now.since(ring.since(now)) == length);
+        }
+        let ring = Span::Workflow.ring().expect("a ring");
+        assert_eq!(ring.leaves(ring.bucket(Timestamp::default())), None);
     }
 
     #[test]

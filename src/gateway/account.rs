@@ -16,6 +16,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::price::PriceRow;
 use crate::domain::standing::Dimensions;
 use crate::domain::tenant::{Tenant, TenantId};
+use crate::domain::window::Span;
 use crate::meter::Meter;
 use crate::meter::counter::Counter;
 use crate::policy::budget::{Budget, Dimension};
@@ -39,19 +40,20 @@ fn is_tenants_at_most(budget: &Budget) -> bool {
 /// What all cores share of each tenant.
 pub(super) type Presences = DashMap<TenantId, Arc<Presence>>;
 
-/// One tenant's calls in flight, and the users it named today.
+/// One tenant's calls in flight, and the users and workflows it named today.
 #[derive(Debug, Default)]
 pub struct Presence {
     in_flight: AtomicU32,
     /// Answers whose client has gone and that are read on.
     drains: AtomicU32,
     users: Users,
+    workflows: Users,
 }
 
 impl Presence {
-    /// Whether it must be kept though no core and no call refers to it: to forget today's users would give room for more.
-    pub fn remembers_users(&self, now: Timestamp) -> bool {
-        self.users.any(now)
+    /// Whether it must be kept though no core and no call refers to it: to forget today's names would give room for more.
+    pub fn remembers_names(&self, now: Timestamp) -> bool {
+        self.users.any(now) || self.workflows.any(now)
     }
 }
 
@@ -61,6 +63,8 @@ pub(super) struct Account {
     presence: Arc<Presence>,
     /// Whether a budget of the policy has a counter per user.
     counts_users: bool,
+    /// Whether one has a counter per workflow.
+    counts_workflows: bool,
     direct: Vec<OnceCell<Arc<Counter>>>,
     keyed: RefCell<HashMap<(usize, String), Arc<Counter>, RandomState>>,
     traffic: RefCell<Vec<(Arc<str>, Arc<Traffic>)>>,
@@ -88,10 +92,12 @@ impl Accounts {
         if let Some(account) = self.by_tenant.get(tenant) {
             return Rc::clone(account);
         }
+        let counts = |dimension| snapshot.policy.budgets.iter().any(|budget| budget.per.contains(&dimension));
         let account = Rc::new(Account {
             tenant: facts(tenant, snapshot),
             presence: Arc::clone(&presences.entry(tenant.clone()).or_default()),
-            counts_users: snapshot.policy.budgets.iter().any(|budget| budget.per.contains(&Dimension::UserId)),
+            counts_users: counts(Dimension::UserId),
+            counts_workflows: counts(Dimension::WorkflowId),
             direct: (0..snapshot.policy.budgets.len()).map(|_| OnceCell::new()).collect(),
             keyed: RefCell::default(),
             traffic: RefCell::default(),
@@ -148,6 +154,10 @@ impl Account {
             let counter = meter.counter(identity, &policy.counter_key(budget, dimensions)?);
             return Some(Arc::clone(slot.get_or_init(|| counter)));
         }
+        if policy.budgets[budget].span == Span::Workflow {
+            // A workflow ends soon, and its counter is forgotten only when nobody keeps it.
+            return Some(meter.counter(identity, &policy.counter_key(budget, dimensions)?));
+        }
         let key = (budget, policy.counter_key(budget, dimensions)?);
         let mut keyed = self.keyed.borrow_mut();
         if keyed.len() > REMEMBERED_KEYS {
@@ -186,6 +196,11 @@ impl Account {
     /// most, or its inventions would fill the memory.
     pub(super) fn takes(&self, user: &str, now: Timestamp, limit: usize) -> bool {
         !self.counts_users || self.presence.users.admit(user, now, limit)
+    }
+
+    /// The same for the name of a workflow.
+    pub(super) fn takes_workflow(&self, workflow: &str, now: Timestamp, limit: usize) -> bool {
+        !self.counts_workflows || self.presence.workflows.admit(workflow, now, limit)
     }
 }
 

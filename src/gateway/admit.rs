@@ -7,10 +7,8 @@ use smallvec::SmallVec;
 
 use crate::domain::money::Money;
 use crate::domain::price::PriceRow;
-use crate::domain::standing::{Standing, Standings, Unit};
+use crate::domain::standing::Unit;
 use crate::ledger::{Ledger, Wanted};
-use crate::meter::Meter;
-use crate::meter::counter::WindowCounter;
 use crate::meter::reservation::{self, Ask, Misfit, Reservation};
 use crate::policy::budget::Budget;
 use crate::policy::decision::{Actions, Block, Decision};
@@ -21,6 +19,7 @@ use crate::wire::{Operation, Peek};
 use super::Gateway;
 use super::announce;
 use super::call::Call;
+use super::counting::{Counting, count};
 use super::refuse::Refused;
 
 /// A clamp writes at least this many output tokens, unless the client asked for fewer.
@@ -57,40 +56,6 @@ impl Admission {
             ledger.lease_ahead(Wanted { counter: Arc::clone(window), unit, need, ceiling: ceiling.at });
         }
     }
-}
-
-/// The counters of a call, and where they stood.
-#[derive(Default)]
-pub(super) struct Counting {
-    pub(super) standings: Standings,
-    /// The windows of `standings`, in their order.
-    pub(super) windows: SmallVec<[Arc<WindowCounter>; 8]>,
-    /// Windows of budgets that have no limit for this tenant and count nevertheless.
-    unlimited: SmallVec<[Arc<WindowCounter>; 2]>,
-}
-
-/// Reads every counter that counts the call.
-pub(super) fn count(call: &Call, peek: &Peek<'_>, meter: &Meter) -> Counting {
-    let policy = &call.snapshot.policy;
-    let dimensions = call.dimensions();
-    let mut counting = Counting::default();
-    for counted in policy.counted(&call.facts(peek)) {
-        let Some(counter) = call.account.counter(counted.budget, &dimensions, &call.snapshot, meter) else { continue };
-        let window = counter.window(call.now, || policy.window(counted.budget, call.now));
-        let Some(limit) = counted.limit else {
-            counting.unlimited.push(window);
-            continue;
-        };
-        counting.standings.push(Standing {
-            budget: counted.budget,
-            limit,
-            used: window.cell(policy.budgets[counted.budget].unit).used(),
-            window: window.window(),
-            decide_opened: window.decide_opened(),
-        });
-        counting.windows.push(window);
-    }
-    counting
 }
 
 /// Decides a call and reserves what it may cost.

@@ -16,11 +16,11 @@ use crate::meter::counter::WindowCounter;
 use crate::policy::budget::Budget;
 use crate::policy::decision::{Step, StepSet};
 use crate::policy::ladder::NotifyTarget;
-use crate::policy::{Policy, budget_state, reached};
+use crate::policy::{Policy, budget_state, in_words, reached};
 
 use super::Gateway;
-use super::admit::Counting;
 use super::call::Call;
+use super::counting::{Counting, ring_standing};
 use super::panics::caught;
 
 /// Looks at every counter of a call as it stands now. A fault in telling never reaches the call that is told of.
@@ -30,17 +30,28 @@ pub(super) fn crossed(gateway: &Gateway, call: &Call, counting: &Counting, now: 
 
 fn look(gateway: &Gateway, call: &Call, counting: &Counting, now: Timestamp) {
     let policy = &call.snapshot.policy;
-    for (standing, window) in counting.standings.iter().zip(&counting.windows) {
+    for (at, (standing, window)) in counting.standings.iter().zip(&counting.windows).enumerate() {
         let Some(budget) = policy.budgets.get(standing.budget) else { continue };
-        let standing =
-            Standing { used: window.cell(budget.unit).used(), decide_opened: window.decide_opened(), ..*standing };
+        let ring = counting.ring(at);
+        let standing = match ring {
+            Some((counter, ring)) => ring_standing(counter, (standing.budget, budget, standing.limit), ring, now),
+            None => {
+                Standing { used: window.cell(budget.unit).used(), decide_opened: window.decide_opened(), ..*standing }
+            }
+        };
         let steps = reached(policy, standing.budget, &standing, now);
         if steps == StepSet::default() {
             continue;
         }
-        let fresh = StepSet(window.announce(steps.0));
+        let (fresh, announced) = match ring {
+            Some((counter, ring)) => (counter.announce_again(steps.0, now, ring), counter.announced_within(now, ring)),
+            None => (window.announce(steps.0), window.announced()),
+        };
+        let (fresh, before) = (StepSet(fresh), StepSet(announced & !fresh));
+        // A step of a ring is written down under the bucket in which it was reached.
+        let start = ring.map_or(window.window().start, |(_, ring)| ring.bucket(now).start);
         for step in fresh.iter() {
-            let news = News { gateway, call, budget, standing: &standing, window, step, fresh, now };
+            let news = News { gateway, call, budget, standing: &standing, window, start, step, before, now };
             news.spread();
         }
     }
@@ -53,9 +64,11 @@ struct News<'a> {
     budget: &'a Budget,
     standing: &'a Standing,
     window: &'a Arc<WindowCounter>,
+    /// The start of the window, or bucket, in which it was reached.
+    start: Timestamp,
     step: Step,
-    /// Every step that was reached at this moment.
-    fresh: StepSet,
+    /// Every step that was announced before.
+    before: StepSet,
     now: Timestamp,
 }
 
@@ -67,7 +80,7 @@ impl News<'_> {
         self.gateway.ledger.record_transition(TransitionEntry {
             budget: Arc::clone(&self.budget.name),
             key: Arc::from(key),
-            window_start: self.standing.window.start,
+            window_start: self.start,
             step: Arc::from(self.step.as_str()),
             at: opened,
         });
@@ -114,7 +127,7 @@ impl News<'_> {
                     limit: Amount::of(self.budget.unit, standing.limit),
                     used: Used::of(self.budget.unit, standing.used, standing.limit),
                     period: period(self.budget, &standing.window, policy),
-                    resets_at: rfc3339(standing.window.end, &policy.zone),
+                    resets_at: standing.window.resets_at().map(|end| rfc3339(end, &policy.zone)),
                     forecast: None,
                 }),
                 transition: Some(Transition {
@@ -134,7 +147,7 @@ impl News<'_> {
 
     /// The state that the steps announced before this moment amount to.
     fn state_before(&self) -> &'static str {
-        let old = StepSet(self.window.announced() & !self.fresh.0);
+        let old = self.before;
         let acted = [Step::Contain, Step::Degrade, Step::Decide].into_iter().any(|step| old.contains(step));
         match (acted, old.contains(Step::Warning)) {
             (true, _) => "exceeded",
@@ -156,14 +169,16 @@ impl News<'_> {
     }
 }
 
-/// A window's name: `2026-11`, `2026-W47`, `2026-11-21`, or its first moment.
+/// A window's name: `2026-11`, `2026-W47`, `2026-11-21`, its first moment, `rolling 1 hour`, or `a workflow`.
 fn period(budget: &Budget, window: &Window, policy: &Policy) -> String {
     use crate::domain::window::Period;
-    let start = window.start.to_jiff().to_zoned_datetime(policy.zone.clone());
+    let start = || window.start.to_jiff().to_zoned_datetime(policy.zone.clone());
     match budget.span {
-        Span::Calendar(Period::Month) => start.strftime("%Y-%m").to_string(),
-        Span::Calendar(Period::Week) => start.strftime("%G-W%V").to_string(),
-        Span::Calendar(Period::Day) => start.strftime("%Y-%m-%d").to_string(),
-        Span::Calendar(_) | Span::Rolling(_) | Span::Workflow => rfc3339(window.start, &policy.zone),
+        Span::Calendar(Period::Month) => start().strftime("%Y-%m").to_string(),
+        Span::Calendar(Period::Week) => start().strftime("%G-W%V").to_string(),
+        Span::Calendar(Period::Day) => start().strftime("%Y-%m-%d").to_string(),
+        Span::Calendar(_) => rfc3339(window.start, &policy.zone),
+        Span::Rolling(length) => format!("rolling {}", in_words(length)),
+        Span::Workflow => "a workflow".to_owned(),
     }
 }

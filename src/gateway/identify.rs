@@ -46,6 +46,13 @@ impl Caller {
         self.warnings.push("user-id is dropped: the tenant has named too many users today".to_owned());
         self.invalid.push("user-id");
     }
+
+    /// The workflow's id is one too many: the call belongs to none, or all of them would use up one budget together.
+    pub(super) fn drop_workflow(&mut self) {
+        self.attribution.workflow_id = None;
+        self.warnings.push("workflow-id is dropped: the tenant has named too many workflows today".to_owned());
+        self.invalid.push("workflow-id");
+    }
 }
 
 /// Why a caller is turned away.

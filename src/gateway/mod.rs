@@ -29,6 +29,7 @@ mod announce;
 mod bill;
 mod call;
 pub mod certificate;
+mod counting;
 mod forward;
 mod guard;
 pub mod identify;

@@ -14,6 +14,7 @@ use crate::domain::window::rfc3339;
 use crate::policy::budget::Budget;
 use crate::policy::budget_state;
 
+use super::counting::ring_standing;
 use super::identify::{RequestLine, identify};
 use super::refuse::Refused;
 use super::tap::Answer;
@@ -70,8 +71,8 @@ fn quota(worker: &Worker, tenant_id: &str) -> Value {
             "budget": &*budget.name,
             "state": state.state.as_str(),
             "used_percent": state.used_percent,
-            "resets_at": rfc3339(standing.window.end, &policy.zone),
-            "resets_in_seconds": standing.window.end.since(now).as_secs(),
+            "resets_at": standing.window.resets_at().map(|end| rfc3339(end, &policy.zone)),
+            "resets_in_seconds": standing.window.resets_at().map(|end| end.since(now).as_secs()),
         }));
     }
     json!({ "tenantId": tenant_id, "budgets": budgets, "upgrade_url": policy.upgrade_url(&tenant) })
@@ -87,8 +88,13 @@ impl Gateway {
         let budgets = policy.budgets.iter().enumerate().filter(own);
         let standings = budgets.filter_map(|(at, budget)| {
             let limit = policy.limit(at, tenant, now)?;
+            let counter = self.meter.find(&budget.identity, tenant.id.as_str());
+            if let Some(ring) = budget.span.ring() {
+                let counter = counter.unwrap_or_default();
+                return Some(ring_standing(&counter, (at, budget, limit), ring, now));
+            }
             let window = policy.window(at, now);
-            let counter = self.meter.find(&budget.identity, tenant.id.as_str()).and_then(|counter| counter.present());
+            let counter = counter.and_then(|counter| counter.present());
             let counter = counter.filter(|counter| counter.window() == window);
             let used = counter.as_ref().map_or(0, |counter| counter.cell(budget.unit).used());
             let decide_opened = counter.and_then(|counter| counter.decide_opened());

@@ -9,7 +9,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::domain::attribution::UNTAGGED;
-use crate::domain::window::rfc3339;
+use crate::domain::window::{Window, rfc3339};
 use crate::policy::decision::{Block, Decision, ToolOutput};
 use crate::wire::refusal::{self, Refusal};
 use crate::wire::{Family, Malformed};
@@ -230,20 +230,21 @@ impl Refused {
     pub(super) fn blocked(call: &Call, block: &Block, used_percent: Option<u32>, fits_never: bool) -> Self {
         let policy = &call.snapshot.policy;
         let budget = policy.budgets.get(block.budget).map(|budget| Arc::clone(&budget.name));
-        let resets_at = rfc3339(block.resets_at, &policy.zone);
+        let resets_at = (block.resets_at != Window::EVER.end).then(|| rfc3339(block.resets_at, &policy.zone));
         let upgrade_url = policy.upgrade_url(&call.account.tenant).map(Arc::clone);
-        let until = resets_at.get(..16).unwrap_or(&resets_at).replace('T', " ");
         let zone = policy.zone.iana_name().unwrap_or("UTC");
+        let until = resets_at.as_deref().map(|at| at.get(..16).unwrap_or(at).replace('T', " "));
+        let until = until.map(|until| format!(" Resets {until} {zone}.")).unwrap_or_default();
         let state =
             if fits_never { "what is left of its allowance does not cover it" } else { "its allowance is used up" };
-        let standard = format!("{} is paused for this account: {state}. Resets {until} {zone}.", subject(call));
+        let standard = format!("{} is paused for this account: {state}.{until}", subject(call));
         let message = block.message.as_deref().map_or(standard, str::to_owned);
         let options = upgrade_url.as_deref().map(|url| format!(" Options: {url}")).unwrap_or_default();
         Self {
             param: budget.as_deref().map(str::to_owned),
             budget,
             used_percent,
-            resets_at: Some(resets_at),
+            resets_at,
             upgrade_url,
             ..Self::new(block.status, "budget_blocked", format!("{message}{options}"))
         }

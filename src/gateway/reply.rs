@@ -10,8 +10,9 @@ use crate::meter::pace::Remaining;
 use crate::policy::Policy;
 use crate::policy::decision::{Actions, Decision};
 
-use super::admit::{Admission, Counting};
+use super::admit::Admission;
 use super::call::Call;
+use super::counting::Counting;
 
 /// The names that browsers may read.
 const EXPOSED: &str = "plimsoll-request-id, plimsoll-policy, plimsoll-decision, plimsoll-would, \
@@ -167,13 +168,14 @@ fn budget_field(call: &Call, decision: &Decision, counting: &Counting) -> String
             field.push_str(", ");
         }
         quote(&budget.name, &mut field);
-        let resets_in = standing.window.end.since(call.now).as_secs();
         for part in [";state=", state.state.as_str(), ";used="] {
             field.push_str(part);
         }
         number(&mut field, state.used_percent);
-        field.push_str(";t=");
-        number(&mut field, resets_in);
+        if let Some(end) = standing.window.resets_at() {
+            field.push_str(";t=");
+            number(&mut field, end.since(call.now).as_secs());
+        }
     }
     field
 }

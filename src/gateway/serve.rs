@@ -143,6 +143,10 @@ impl Worker {
         if !caller.attribution.user_id.as_ref().is_none_or(taken) {
             caller.drop_user();
         }
+        let known = |workflow: &Arc<str>| account.takes_workflow(workflow, now, options.limits.users_per_tenant);
+        if !caller.attribution.workflow_id.as_ref().is_none_or(known) {
+            caller.drop_workflow();
+        }
         let Caller { attribution, retries, key_name, warnings, invalid, .. } = caller;
         for dimension in invalid {
             self.gateway.metrics.attribution_invalid(dimension);

@@ -1,4 +1,4 @@
-//! The user ids that one tenant named on one day, as digests: so many and no more.
+//! The user ids, or the workflow ids, that one tenant named on one day, as digests: so many and no more.
 //!
 //! Each may have counters of its own, and a tenant can invent ids without end. It forgets nothing within a day, so a user that
 //! was taken stays taken until midnight UTC, and it remembers no id itself.

@@ -199,7 +199,9 @@ impl Ledger {
             reason: evidence.reason.to_string(),
         };
         let Some(remainder) = self.resolve(how)? else { return Ok(Settled::Unknown) };
-        if let Some(counter) = live(&remainder.name).filter(|counter| counter.window() == remainder.window) {
+        if let Some(counter) =
+            live(&remainder.name, remainder.window).filter(|counter| counter.window() == remainder.window)
+        {
             counter.cell(remainder.unit).resolve(remainder.amount, evidence.spent);
         }
         Ok(Settled::Done(InDoubt::of_lease(&remainder)))

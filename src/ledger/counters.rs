@@ -195,6 +195,40 @@ pub(super) fn open_at(
     Ok(())
 }
 
+/// Feeds the counters of an identity whose windows end after `since` to `take`, the newest first.
+pub(super) fn since(
+    connection: &Connection,
+    identity: &str,
+    since: Timestamp,
+    take: &mut dyn FnMut(StoredCounter),
+) -> Result<(), LedgerError> {
+    // A tenant has many buckets behind it: only those that end late enough are looked at.
+    let recent = " INDEXED BY counter_by_end WHERE window_end > ? AND identity = ? ORDER BY window_start DESC";
+    let mut statement = connection.prepare_cached(&[SELECT, recent].concat())?;
+    let mut rows = statement.query(params![since.micros(), identity])?;
+    while let Some(row) = rows.next()? {
+        take(stored(row)?);
+    }
+    Ok(())
+}
+
+/// Feeds every counter of the keys of an identity that have a window ending after `since` to `take`, the newest first.
+pub(super) fn of_keys_since(
+    connection: &Connection,
+    identity: &str,
+    since: Timestamp,
+    take: &mut dyn FnMut(StoredCounter),
+) -> Result<(), LedgerError> {
+    let live = " WHERE identity = ?2 AND key IN (SELECT key FROM counter INDEXED BY counter_by_end
+        WHERE window_end > ?1 AND identity = ?2) ORDER BY window_start DESC";
+    let mut statement = connection.prepare_cached(&[SELECT, live].concat())?;
+    let mut rows = statement.query(params![since.micros(), identity])?;
+    while let Some(row) = rows.next()? {
+        take(stored(row)?);
+    }
+    Ok(())
+}
+
 /// The identities whose counters are complete, for windows that had not ended at that moment.
 pub(super) fn complete(connection: &Connection) -> Result<Vec<(Arc<str>, Timestamp)>, LedgerError> {
     let mut statement = connection.prepare_cached("SELECT identity, since FROM complete ORDER BY identity")?;

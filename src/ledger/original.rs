@@ -10,6 +10,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::money::Money;
 use crate::domain::tenant::{Tenant, TenantId};
 use crate::domain::usage::{Basis, Usage};
+use crate::domain::window::Window;
 use crate::meter::counter::{CounterName, WindowCounter};
 use crate::meter::reservation::{Posting, Postings};
 
@@ -18,8 +19,8 @@ use super::entry::{Correction, Ending, LedgerEntry};
 use super::error::LedgerError;
 use super::kept::Kept;
 
-/// The live counter of a name, where there is one; without a running gateway there is none.
-pub type Live<'a> = dyn Fn(&CounterName) -> Option<Arc<WindowCounter>> + 'a;
+/// The live counter of a name and window, where there is one; without a running gateway there is none.
+pub type Live<'a> = dyn Fn(&CounterName, Window) -> Option<Arc<WindowCounter>> + 'a;
 
 /// A row of the past and what it is worth by now.
 pub(super) struct Original {
@@ -115,7 +116,7 @@ impl Original {
             let exists = "SELECT 1 FROM counter WHERE identity = ? AND key = ? AND window_start = ?";
             let place = params![name.identity, name.key, window.start.micros()];
             if connection.prepare_cached(exists)?.exists(place)? {
-                let counter = live(&name).filter(|counter| counter.window() == window);
+                let counter = live(&name, window).filter(|counter| counter.window() == window);
                 let counter = counter.unwrap_or_else(|| Arc::new(WindowCounter::named(Arc::new(name), window)));
                 postings.push(Posting { counter, covered: [0; 3] });
             }

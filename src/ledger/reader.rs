@@ -125,6 +125,27 @@ impl LedgerReader {
         self.with(None, |connection| counters::open_at(connection, now, take))
     }
 
+    /// Feeds the counters of an identity whose windows end after `since` to `take`, the newest first. There is no time limit.
+    pub fn counters_since(
+        &self,
+        identity: &str,
+        since: Timestamp,
+        take: &mut dyn FnMut(StoredCounter),
+    ) -> Result<(), LedgerError> {
+        self.with(None, |connection| counters::since(connection, identity, since, take))
+    }
+
+    /// Feeds every counter of the keys of an identity that have a window ending after `since`, the newest first. There is no
+    /// time limit.
+    pub fn counters_of_keys_since(
+        &self,
+        identity: &str,
+        since: Timestamp,
+        take: &mut dyn FnMut(StoredCounter),
+    ) -> Result<(), LedgerError> {
+        self.with(None, |connection| counters::of_keys_since(connection, identity, since, take))
+    }
+
     /// What runs that died had leased and never settled, and what evidence made of it, as amounts of their counters.
     pub fn remainders(&self) -> Result<Vec<StoredCounter>, LedgerError> {
         self.with(Some(PATIENCE), doubts::by_counter)

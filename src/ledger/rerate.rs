@@ -97,7 +97,7 @@ impl Ledger {
             let kept = Kept::read(connection)?;
             original::of_time(connection, time, &mut |original| {
                 let Some((price, delta)) = rerating.judge(&original, tariff(&original.entry)) else { return Ok(()) };
-                let postings = original.postings(connection, &kept, &|_| None)?;
+                let postings = original.postings(connection, &kept, &|_, _| None)?;
                 let basis = original.entry.basis;
                 let row = original.corrected(original.corrections + 1, (delta, basis), evidence, postings);
                 rows.push(LedgerEntry { price: Some(price), ..row });

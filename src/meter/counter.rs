@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use super::cell::Cell;
 use super::lease::Lease;
+use super::ring::Told;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Unit;
 use crate::domain::window::Window;
@@ -113,21 +114,23 @@ impl WindowCounter {
     }
 }
 
-/// The windows of one counter: the present one, and of rolling budgets the buckets before it.
+/// The windows of one counter: the present one, and of rings the buckets before it.
 #[derive(Debug, Default)]
 pub struct Counter {
     name: Arc<CounterName>,
     current: ArcSwapOption<Chain>,
     /// The latest moment it was asked for, in microseconds; coarse.
     touched: AtomicI64,
+    /// Of rings: when each step was announced last. Windows keep that themselves.
+    pub(super) told: Told,
 }
 
-/// A window and the ones before it that a rolling budget still needs.
+/// A window and the ones before it that a ring still needs.
 #[derive(Debug)]
-struct Chain {
-    present: Arc<WindowCounter>,
+pub(super) struct Chain {
+    pub(super) present: Arc<WindowCounter>,
     /// Oldest first.
-    past: Vec<Arc<WindowCounter>>,
+    pub(super) past: Vec<Arc<WindowCounter>>,
 }
 
 /// How precisely `touched` is kept: a store per call would make every core fight for the line.
@@ -144,28 +147,35 @@ impl Counter {
     /// However many callers race, one window follows the other exactly once. When the clock jumps back, the newer window
     /// stays: what it has counted is not forgotten.
     pub fn window(&self, now: Timestamp, make: impl FnOnce() -> Window) -> Arc<WindowCounter> {
-        self.bucket(now, now, make)
-    }
-
-    /// The same for a rolling budget, whose windows are short buckets: buckets that end after `since` are kept for
-    /// [`Counter::used_since`].
-    pub fn bucket(&self, now: Timestamp, since: Timestamp, make: impl FnOnce() -> Window) -> Arc<WindowCounter> {
         self.touch(now);
         let current = self.current.load();
         if let Some(chain) = current.as_ref().filter(|chain| chain.holds(now)) {
             return Arc::clone(&chain.present);
         }
-        self.roll_over(Arc::new(WindowCounter::named(Arc::clone(&self.name), make())), since)
+        let next = self.empty(make());
+        self.replace(|current| match current {
+            Some(chain) if next.window.start <= chain.present.window.start => Err(Arc::clone(&chain.present)),
+            _ => Ok((Chain { present: Arc::clone(&next), past: Vec::new() }, Arc::clone(&next))),
+        })
     }
 
-    fn roll_over(&self, next: Arc<WindowCounter>, since: Timestamp) -> Arc<WindowCounter> {
+    /// A window of this counter that is not among its windows yet.
+    pub(super) fn empty(&self, window: Window) -> Arc<WindowCounter> {
+        Arc::new(WindowCounter::named(Arc::clone(&self.name), window))
+    }
+
+    /// Puts another chain in place of the current one. `next` is asked again when somebody else was faster; it may also say
+    /// that the answer is there already.
+    pub(super) fn replace(
+        &self,
+        next: impl Fn(Option<&Chain>) -> Result<(Chain, Arc<WindowCounter>), Arc<WindowCounter>>,
+    ) -> Arc<WindowCounter> {
         loop {
             let current = self.current.load();
-            if let Some(chain) = current.as_ref().filter(|chain| next.window.start <= chain.present.window.start) {
-                return Arc::clone(&chain.present);
-            }
-            let chain =
-                Chain { present: Arc::clone(&next), past: current.as_ref().map_or_else(Vec::new, |c| c.kept(since)) };
+            let (chain, found) = match next(current.as_deref()) {
+                Ok(next) => next,
+                Err(found) => return found,
+            };
             let before = self.current.compare_and_swap(&*current, Some(Arc::new(chain)));
             let same = match (before.as_ref(), current.as_ref()) {
                 (Some(before), Some(current)) => Arc::ptr_eq(before, current),
@@ -173,9 +183,14 @@ impl Counter {
                 _ => false,
             };
             if same {
-                return next;
+                return found;
             }
         }
+    }
+
+    /// The windows as they are now.
+    pub(super) fn chain(&self) -> arc_swap::Guard<Option<Arc<Chain>>> {
+        self.current.load()
     }
 
     /// The present window, if anything was ever counted.
@@ -183,20 +198,12 @@ impl Counter {
         self.current.load().as_ref().map(|chain| Arc::clone(&chain.present))
     }
 
-    /// What the buckets that end after `since` have used, in doubt included, holds excluded.
-    pub fn used_since(&self, since: Timestamp, unit: Unit) -> i64 {
-        let current = self.current.load();
-        let Some(chain) = current.as_ref() else { return 0 };
-        let buckets = chain.past.iter().chain([&chain.present]).filter(|bucket| bucket.window.end > since);
-        buckets.fold(0, |sum: i64, bucket| sum.saturating_add(bucket.cell(unit).used()))
-    }
-
     /// The latest moment it was asked for, give or take a second.
     pub fn touched(&self) -> Timestamp {
         Timestamp::from_micros(self.touched.load(Ordering::Relaxed))
     }
 
-    fn touch(&self, now: Timestamp) {
+    pub(super) fn touch(&self, now: Timestamp) {
         if now.micros().saturating_sub(self.touched.load(Ordering::Relaxed)) >= TOUCH_MICROS {
             self.touched.store(now.micros(), Ordering::Relaxed);
         }
@@ -208,18 +215,12 @@ impl Chain {
     fn holds(&self, now: Timestamp) -> bool {
         now < self.present.window.end
     }
-
-    fn kept(&self, since: Timestamp) -> Vec<Arc<WindowCounter>> {
-        let buckets = self.past.iter().chain([&self.present]);
-        buckets.filter(|bucket| bucket.window.end > since).map(Arc::clone).collect()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::AtomicUsize;
-    use std::time::Duration;
 
     use super::*;
 
@@ -282,19 +283,6 @@ mod tests {
                 });
             }
         });
-    }
-
-    #[test]
-    fn buckets_of_a_rolling_budget_add_up_and_fall_out() {
-        let counter = Counter::default();
-        let span = Duration::from_mins(5);
-        for step in 0..20 {
-            let now = at(step * 60);
-            let since = Timestamp::from_micros(now.micros() - i64::try_from(span.as_micros()).unwrap());
-            counter.bucket(now, since, || minute(now)).cell(Unit::Tokens).post(1);
-            // The bucket in which the span begins counts whole: the limit is held early rather than late.
-            assert_eq!(counter.used_since(since, Unit::Tokens), (step + 1).min(6));
-        }
     }
 
     #[test]

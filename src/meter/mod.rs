@@ -9,6 +9,7 @@ pub mod counter;
 pub mod lease;
 pub mod pace;
 pub mod reservation;
+pub mod ring;
 
 use std::sync::Arc;
 

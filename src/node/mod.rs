@@ -308,7 +308,7 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
         }
         gateway.pace.forget_idle(gateway.clock.now());
         let now = gateway.clock.now();
-        gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_users(now));
+        gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_names(now));
         gateway.retries.forget_old(now);
         if let Some(replays) = &gateway.replays {
             replays.forget_old(now);
@@ -334,7 +334,7 @@ fn forget_closed_windows(gateway: &Gateway) {
     let policy = &snapshot.policy;
     gateway.meter.forget_idle(|identity| {
         let budget = policy.budgets.iter().position(|budget| &*budget.identity == identity)?;
-        Some(policy.window(budget, now).start)
+        Some(policy.counts_from(budget, now))
     });
 }
 

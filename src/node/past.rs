@@ -13,7 +13,7 @@ pub(super) fn history(ledger: &Ledger) -> History {
     let handle = || ledger.clone();
     let reader = || ledger.reader();
     let (complete, counters, remainders, rows) = (reader(), reader(), reader(), reader());
-    let (steps, tenants) = (reader(), reader());
+    let (steps, tenants, buckets) = (reader(), reader(), reader());
     let (begin, seeded, retire) = (handle(), handle(), handle());
     History {
         complete: Box::new(move || complete.complete_identities().map_err(words)),
@@ -21,6 +21,18 @@ pub(super) fn history(ledger: &Ledger) -> History {
             let mut open = Vec::new();
             counters.counters_open_at(now, &mut |counter| open.push(past_counter(counter))).map_err(words)?;
             Ok(open)
+        }),
+        buckets: Box::new(move |identity, ring, now| {
+            let mut found = Vec::new();
+            let mut take = |counter| found.push(past_counter(counter));
+            let since = ring.since(now);
+            let read = if ring.keeps() {
+                buckets.counters_of_keys_since(identity, since, &mut take)
+            } else {
+                buckets.counters_since(identity, since, &mut take)
+            };
+            read.map_err(words)?;
+            Ok(found)
         }),
         remainders: Box::new(move || {
             let found = remainders.remainders().map_err(words)?;

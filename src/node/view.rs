@@ -1,5 +1,6 @@
 //! What the admin API sees of the running gateway, and what it may do.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -13,10 +14,10 @@ use crate::domain::tenant::{Tenant, TenantId};
 use crate::domain::window::rfc3339;
 use crate::gateway::Gateway;
 use crate::gateway::panics::caught_so_far;
-use crate::meter::counter::CounterName;
+use crate::meter::counter::{Counter, CounterName};
 use crate::policy::budget::Budget;
+use crate::policy::budget_state;
 use crate::policy::decision::State;
-use crate::policy::{KEY_SEPARATOR, budget_state};
 use crate::telemetry::{BudgetReading, Readings};
 
 /// Everything the admin listener needs.
@@ -46,7 +47,7 @@ pub(super) fn state(gateway: &Arc<Gateway>, token: &SecretString) -> AdminState 
         put_tenant: Box::new(move |tenant| put_tenant(&put, tenant)),
         delete_tenant: Box::new(move |id| delete_tenant(&gone, &id)),
         settle_doubt: Box::new(move |(id, evidence)| {
-            let live = |name: &CounterName| doubts.meter.find(&name.identity, &name.key)?.present();
+            let live = |name: &CounterName, window| doubts.meter.find(&name.identity, &name.key)?.find(window);
             // A budget that is new meanwhile would not know whether the correction is among the rows that it adds up.
             let settle = || doubts.ledger.settle_doubt(&id, &evidence, &live);
             doubts.control.between_reloads(settle).map_err(|error| error.to_string())
@@ -130,7 +131,7 @@ fn budget_view(gateway: &Gateway, snapshot: &Snapshot, budget: &Budget, standing
         used_percent: state.used_percent,
         state: state.state.as_str().to_owned(),
         step: state.reached.iter().last().map(|step| step.as_str().to_owned()),
-        resets_at: Some(rfc3339(standing.window.end, &snapshot.policy.zone)),
+        resets_at: standing.window.resets_at().map(|end| rfc3339(end, &snapshot.policy.zone)),
         forecast_percent: forecast(standing, now),
         mode: budget.mode.as_str().to_owned(),
     }
@@ -138,6 +139,9 @@ fn budget_view(gateway: &Gateway, snapshot: &Snapshot, budget: &Budget, standing
 
 /// Used ÷ elapsed share of the window, in percent of the limit, from a fifth of the window on.
 fn forecast(standing: &Standing, now: Timestamp) -> Option<u32> {
+    if !standing.window.has_length() {
+        return None;
+    }
     let length = standing.window.end.since(standing.window.start).as_micros();
     let elapsed = now.since(standing.window.start).as_micros();
     if length == 0 || elapsed * 5 < length || standing.limit <= 0 {
@@ -148,24 +152,37 @@ fn forecast(standing: &Standing, now: Timestamp) -> Option<u32> {
     u32::try_from(used * 100 * length / (limit * elapsed)).ok()
 }
 
+/// Where a counter stands in its present window, if it has one.
+fn standing(counter: &Counter, (at, budget, limit): (usize, &Budget, i64), now: Timestamp) -> Option<Standing> {
+    if let Some(ring) = budget.span.ring() {
+        let (used, window) = counter.ring_standing(now, ring, (budget.unit, limit));
+        return Some(Standing { budget: at, limit, used, window, decide_opened: None });
+    }
+    let window = counter.present().filter(|window| window.window().contains(now))?;
+    let used = window.cell(budget.unit).used();
+    Some(Standing { budget: at, limit, used, window: window.window(), decide_opened: None })
+}
+
 /// Every live counter, for a scrape.
 fn readings(gateway: &Gateway) -> Readings {
     let snapshot = gateway.control.load();
     let now = gateway.clock.now();
+    let policy = &snapshot.policy;
+    let by_identity: HashMap<&str, usize> =
+        policy.budgets.iter().enumerate().map(|(at, budget)| (&*budget.identity, at)).collect();
     let mut budgets = Vec::new();
     gateway.meter.for_each(|identity, key, counter| {
-        let found = snapshot.policy.budgets.iter().enumerate().find(|(_, budget)| budget.identity == *identity);
-        let (Some((at, budget)), Some(window)) = (found, counter.present()) else { return };
-        let mut values = key.split(KEY_SEPARATOR);
-        let tenant = budget.is_per_tenant().then(|| values.next().unwrap_or_default().to_owned());
-        if budget.per.len() > 1 || !window.window().contains(now) {
+        let Some(at) = by_identity.get(&**identity).copied() else { return };
+        let budget = &policy.budgets[at];
+        if budget.per.len() > 1 {
             return;
         }
+        let tenant = budget.is_per_tenant().then(|| key.to_owned());
         let facts = tenant.as_deref().and_then(|tenant| snapshot.directory.tenant(tenant).cloned());
         let facts = facts.unwrap_or_else(|| Arc::new(Tenant::unknown(TenantId::unattributed())));
-        let Some(limit) = snapshot.policy.limit(at, &facts, now) else { return };
-        let used = window.cell(budget.unit).used();
-        let standing = Standing { budget: at, limit, used, window: window.window(), decide_opened: None };
+        let Some(limit) = policy.limit(at, &facts, now) else { return };
+        let Some(standing) = standing(counter, (at, budget, limit), now) else { return };
+        let used = standing.used;
         let state = match budget_state(&snapshot.policy, &standing, now).state {
             State::Ok => 0,
             State::Warning => 1,

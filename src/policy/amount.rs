@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::domain::money::Money;
 use crate::domain::standing::Unit;
-use crate::domain::window::Period;
+use crate::domain::window::{Period, Span};
 
 use super::exchange::{Exchange, is_code};
 use super::reader::nearest;
@@ -61,14 +61,14 @@ impl Fault {
 pub enum LimitText {
     /// `plan.llm_budget`.
     Plan,
-    /// `$150/month`, `2M tokens/day`, `100 requests/minute`.
+    /// `$150/month`, `2M tokens/day`, `$5/rolling 1 hour`, `$0.80/workflow`.
     Fixed {
         /// In the unit: nano-dollars, tokens or requests.
         amount: i64,
         /// The unit.
         unit: Unit,
-        /// The period.
-        per: Period,
+        /// What it is per.
+        per: Span,
     },
     /// `30% of revenue/month`.
     Revenue {
@@ -92,10 +92,14 @@ pub fn limit(text: &str, exchange: &Exchange) -> Result<LimitText, Fault> {
     };
     let quantity = quantity(amount.trim(), exchange)?;
     let per = span(per.trim())?;
-    Ok(match quantity {
-        Quantity::Fixed { amount, unit } => LimitText::Fixed { amount, unit, per },
-        Quantity::Revenue(share) => LimitText::Revenue { share, per },
-    })
+    match (quantity, per) {
+        (Quantity::Fixed { amount, unit }, per) => Ok(LimitText::Fixed { amount, unit, per }),
+        (Quantity::Revenue(share), Span::Calendar(per)) => Ok(LimitText::Revenue { share, per }),
+        (Quantity::Revenue(_), Span::Rolling(_) | Span::Workflow) => {
+            let message = format!("`{text}`: revenue comes per calendar period");
+            Err(Fault::new("E122", message, "").help("write `30% of revenue/month`, or an amount of money"))
+        }
+    }
 }
 
 enum Quantity {
@@ -129,16 +133,20 @@ fn no_unit(text: &str) -> Fault {
         .help("write `$150/month`, `2M tokens/day`, `100 requests/minute`, `30% of revenue/month` or `plan.llm_budget`")
 }
 
-fn span(text: &str) -> Result<Period, Fault> {
+/// The shortest and the longest time that a `rolling` window may be of.
+const ROLLING: std::ops::RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(31 * 24);
+
+/// `month`, `rolling 1 hour`, `workflow`.
+fn span(text: &str) -> Result<Span, Fault> {
     if text == "workflow" {
-        return Err(Fault::later("budgets per workflow are"));
+        return Ok(Span::Workflow);
     }
-    if text.starts_with("rolling") {
-        return Err(
-            Fault::later("`rolling` windows are").help("use a calendar period: minute, hour, day, week or month")
-        );
+    let Some(length) = text.strip_prefix("rolling") else { return period(text).map(Span::Calendar) };
+    let length = duration(length.trim())?;
+    if !ROLLING.contains(&length) {
+        return Err(Fault::new("E113", format!("`{text}` is out of range"), "from 1 minute to 31 days"));
     }
-    period(text)
+    Ok(Span::Rolling(length))
 }
 
 /// `month`, and `min` for minute.
@@ -304,7 +312,7 @@ mod tests {
 
     #[test]
     fn limits_are_read_in_every_unit() {
-        let fixed = |amount, unit, per| Ok(LimitText::Fixed { amount, unit, per });
+        let fixed = |amount, unit, per| Ok(LimitText::Fixed { amount, unit, per: Span::Calendar(per) });
         assert_eq!(limit("$150/month"), fixed(150_000_000_000, Unit::Money, Period::Month));
         assert_eq!(limit("150 USD/week"), fixed(150_000_000_000, Unit::Money, Period::Week));
         assert_eq!(limit("$0/day"), fixed(0, Unit::Money, Period::Day));
@@ -313,6 +321,10 @@ mod tests {
         assert_eq!(limit("100 requests/min"), fixed(100, Unit::Requests, Period::Minute));
         assert_eq!(limit("30% of revenue/month"), Ok(LimitText::Revenue { share: 300_000, per: Period::Month }));
         assert_eq!(limit("plan.llm_budget"), Ok(LimitText::Plan));
+        let dollars = |amount: i64, per| Ok(LimitText::Fixed { amount: amount * 10_000_000, unit: Unit::Money, per });
+        assert_eq!(limit("$5/rolling 1 hour"), dollars(500, Span::Rolling(Duration::from_hours(1))));
+        assert_eq!(limit("5 USD/rolling 90 min"), dollars(500, Span::Rolling(Duration::from_mins(90))));
+        assert_eq!(limit("0.80 USD/workflow"), dollars(80, Span::Workflow));
     }
 
     #[test]
@@ -326,8 +338,11 @@ mod tests {
         assert_eq!(code("$-1/month"), Err("E113"));
         assert_eq!(code("0.5 tokens/day"), Err("E122"));
         assert_eq!(code("99999999999999999M tokens/day"), Err("E122"));
-        assert_eq!(code("$20/rolling 1 hour"), Err("E190"));
-        assert_eq!(code("$1/workflow"), Err("E190"));
+        assert_eq!(code("$20/rolling"), Err("E114"));
+        assert_eq!(code("$20/rolling 1 month"), Err("E114"));
+        assert_eq!(code("$20/rolling 59 s"), Err("E113"));
+        assert_eq!(code("$20/rolling 5 weeks"), Err("E113"));
+        assert_eq!(code("3% of revenue/rolling 1 day"), Err("E122"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
+use crate::diagnostic::Place;
 use crate::domain::model::is_release_of;
 use crate::domain::standing::{Dimensions, Unit};
 use crate::domain::tenant::Revenue;
@@ -150,6 +151,15 @@ pub enum Limit {
     Plan,
 }
 
+/// A budget under another one. It says what is meant and changes nothing: a call counts in every budget that counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Within {
+    /// The other one's index.
+    pub parent: usize,
+    /// Where that is written.
+    pub place: Place,
+}
+
 /// One budget.
 #[derive(Debug, Clone)]
 pub struct Budget {
@@ -163,7 +173,7 @@ pub struct Budget {
     pub unit: Unit,
     /// Whether its steps act.
     pub mode: Mode,
-    /// Whether its ladder holds `block: all`: such a limit is never overshot.
+    /// Whether its ladder holds `block: all` and it is of a calendar period: such a limit is never overshot.
     pub hard: bool,
     /// What happens when.
     pub ladder: Ladder,
@@ -173,6 +183,8 @@ pub struct Budget {
     pub matcher: Matcher,
     /// The limit before exceptions.
     pub limit: Limit,
+    /// The budget that it stands within.
+    pub within: Option<Within>,
     /// When somebody should look at it again.
     pub review_by: Option<Date>,
 }
@@ -181,5 +193,11 @@ impl Budget {
     /// Whether it has one counter per tenant (and perhaps finer).
     pub fn is_per_tenant(&self) -> bool {
         self.per.contains(&Dimension::TenantId)
+    }
+
+    /// Whether a block is a ceiling that holds of calls in flight keep to. Where usage is a sum of buckets, nothing could be
+    /// taken from all of them in one step.
+    pub fn is_exact(&self) -> bool {
+        matches!(self.span, Span::Calendar(_))
     }
 }

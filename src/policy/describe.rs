@@ -1,5 +1,7 @@
 //! Steps in words, for notifications and pages. What is said here is said about the rule, not about one call.
 
+use std::time::Duration;
+
 use crate::domain::window::Period;
 
 use super::Policy;
@@ -11,8 +13,7 @@ pub(super) fn rung(rung: &Rung) -> String {
     let mut parts = remedies(&rung.remedies);
     if let Some(ask) = &rung.ask {
         let otherwise = remedies(&ask.otherwise).join("; ");
-        let seconds = ask.within.as_secs();
-        parts.push(format!("ask {}; after {} {otherwise}", ask.whom.as_str(), duration(seconds)));
+        parts.push(format!("ask {}; after {} {otherwise}", ask.whom.as_str(), in_words(ask.within)));
     }
     if !rung.rollout.is_all() {
         parts.push(format!("for {} of tenants", percent(rung.rollout.share())));
@@ -93,7 +94,8 @@ fn short(period: Period) -> &'static str {
 }
 
 /// `2 days`: in the largest unit that divides it.
-fn duration(seconds: u64) -> String {
+pub fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
     let units = [(604_800, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
     let fitting = units.into_iter().find(|(length, _)| seconds.is_multiple_of(*length) && seconds >= *length);
     let (length, word) = fitting.unwrap_or((1, "second"));

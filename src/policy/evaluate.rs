@@ -53,7 +53,7 @@ pub fn evaluate(policy: &Policy, facts: &CallFacts<'_>, standings: &[Standing]) 
         decision.states.push(budget_state(policy, standing, facts.now));
         let exceptions = Exceptions::of(policy, facts, standing.budget, segment_never);
         let judged = judge(&call, &budget.ladder, standing, &exceptions);
-        let ceiling = ceiling(&call, &budget.ladder, standing, &exceptions);
+        let ceiling = budget.is_exact().then(|| ceiling(&call, &budget.ladder, standing, &exceptions)).flatten();
         match budget.mode {
             Mode::Enforce => {
                 enforced = enforced.stricter(judged);

@@ -152,11 +152,11 @@ pub(super) fn key(per: &[Dimension], dimensions: &Dimensions<'_>) -> String {
     key
 }
 
-/// The window of a span that holds `at`.
+/// The window of a span that holds `at`; of rings, the bucket.
 pub(super) fn window(span: Span, zone: &TimeZone, at: Timestamp) -> Window {
     match span {
         Span::Calendar(period) => calendar_window(period, zone, at),
-        Span::Rolling(_) | Span::Workflow => Window::EVER,
+        Span::Rolling(_) | Span::Workflow => span.ring().map_or(Window::EVER, |ring| ring.bucket(at)),
     }
 }
 

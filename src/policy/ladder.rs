@@ -142,12 +142,16 @@ pub struct Threshold {
 impl Threshold {
     /// Whether a standing has reached it: used ≥ limit × share, without rounding.
     ///
-    /// A forecast is used ÷ elapsed share of the window, from a fifth of the window on; before that it is never reached.
+    /// A forecast is used ÷ elapsed share of the window, from a fifth of the window on; before that it is never reached, and
+    /// neither is it where no share of the window can have passed: it is rolling, or a workflow's.
     pub fn is_reached(self, standing: &Standing, now: Timestamp) -> bool {
         let used = i128::from(standing.used);
         let bar = i128::from(standing.limit) * i128::from(self.share);
         if !self.forecast {
             return used * i128::from(WHOLE) >= bar;
+        }
+        if !standing.window.has_length() {
+            return false;
         }
         let millis = |duration: Duration| i128::try_from(duration.as_millis()).unwrap_or(i128::MAX);
         let length = millis(standing.window.end.since(standing.window.start));

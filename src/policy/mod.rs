@@ -16,6 +16,7 @@ mod describe;
 mod evaluate;
 pub mod exception;
 pub mod exchange;
+mod family;
 pub mod glob;
 pub mod identity;
 pub mod ladder;
@@ -47,6 +48,7 @@ use route::Route;
 use segment::Segment;
 
 pub use compile::{Compiled, ModelFacts, Surroundings, compile};
+pub use describe::in_words;
 pub use evaluate::{CallFacts, budget_state, evaluate, reached};
 
 /// Separates the values of a counter's key.
@@ -244,7 +246,13 @@ impl Policy {
         (!unbound).then(|| identity::key(per, dimensions))
     }
 
-    /// The window of a budget that holds `now`.
+    /// The first moment that counts in a budget at `now`.
+    pub fn counts_from(&self, budget: usize, now: Timestamp) -> Timestamp {
+        let ring = self.budgets.get(budget).and_then(|budget| budget.span.ring());
+        ring.map_or_else(|| self.window(budget, now).start, |ring| ring.start(now))
+    }
+
+    /// The window of a budget that holds `now`; where usage is a sum of buckets, the bucket.
     pub fn window(&self, budget: usize, now: Timestamp) -> Window {
         self.budgets.get(budget).map_or(Window::EVER, |budget| identity::window(budget.span, &self.zone, now))
     }

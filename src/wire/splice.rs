@@ -117,7 +117,7 @@ pub(crate) fn rewrite(body: &Bytes, peek: &Peek<'_>, edits: &Edits<'_>, writes: 
         let text = serde_json::Value::from(tier).to_string();
         match &peek.spans.service_tier {
             Some(range) => splice.replace(range, text),
-            None => members.push(format!("\"service_tier\":{text}")),
+            None => members.push(format!("\"service_tier\":{text}").into()),
         }
     }
     if edits.ask_usage {

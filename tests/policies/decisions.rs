@@ -319,3 +319,51 @@ fn what_a_hard_budget_cannot_promise_is_said() {
         "budget `digest_quota` counts calls of segment `low_volume_high_stakes` and never refuses them"
     );
 }
+
+const SPANS: &str = "version: 1
+mode: enforce
+budgets:
+  burst:
+    per: [tenantId]
+    limit: $5/rolling 1 hour
+    escalation: { warning: { at: 80%, notify: [log] }, contain: { at: 100%, cap_output_tokens: 50 }, degrade: { at: 200%, block: all } }
+  run:
+    per: [tenantId, workflowId]
+    limit: 0.80 USD/workflow
+    escalation: { spend_alert: { at: forecast 50%, notify: [log] }, contain: { at: 100%, block: all, status: 402, message: This run is over. } }
+";
+
+#[test]
+fn a_block_without_a_calendar_refuses_at_its_threshold_and_is_no_ceiling() {
+    let policy = policy(SPANS);
+    let (burst, run) = (policy.budget_named("burst").expect("one"), policy.budget_named("run").expect("one"));
+    assert!(policy.budgets.iter().all(|budget| !budget.hard && !budget.is_exact()));
+    let tenant = Tenant::unknown(plimsoll::domain::tenant::TenantId::new("t").expect("an id"));
+    let attribution = Attribution { workflow_id: Some(Arc::from("w1")), ..tagged("x") };
+    let facts = facts(&tenant, &attribution);
+    let counted: Vec<_> = policy.counted(&facts).iter().map(|counted| (counted.budget, counted.limit)).collect();
+    assert_eq!(counted, [(burst, Some(5 * DOLLAR)), (run, Some(DOLLAR * 4 / 5))]);
+    let endless = plimsoll::domain::window::Window::EVER;
+    let judge = |share: i64| {
+        let standing =
+            |budget, limit, window| Standing { budget, limit, used: limit / 100 * share, window, decide_opened: None };
+        let soon = plimsoll::domain::window::Window { end: at("2026-11-25T12:40:00Z"), ..endless };
+        evaluate(&policy, &facts, &[standing(burst, 5 * DOLLAR, soon), standing(run, DOLLAR * 4 / 5, endless)])
+    };
+    let below = judge(99);
+    assert!(below.actions.block.is_none() && below.ceilings.is_empty());
+    let reached = |decision: &Decision, at: usize| decision.states[at].reached.iter().collect::<Vec<_>>();
+    assert_eq!(reached(&below, 1), [], "a workflow has no forecast");
+    let block = judge(100).actions.block.expect("a block");
+    assert_eq!((block.budget, block.status, block.message.as_deref()), (run, 402, Some("This run is over.")));
+    let both = judge(200);
+    assert!(both.ceilings.is_empty(), "nothing is held for it");
+    assert_eq!(both.actions.block.map(|block| block.budget), Some(run), "what never resets, resets last");
+    let alone = facts_of_no_workflow(&policy, &tenant);
+    assert_eq!(alone, [burst], "a call without a workflow is not counted");
+}
+
+fn facts_of_no_workflow(policy: &Policy, tenant: &Tenant) -> Vec<usize> {
+    let attribution = tagged("x");
+    policy.counted(&facts(tenant, &attribution)).iter().map(|counted| counted.budget).collect()
+}

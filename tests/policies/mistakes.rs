@@ -162,7 +162,7 @@ budgets:
       contain: { at: 100%, throttle: 20/min, cap_output_tokens: 0, block: some }
       decide: { at: 120%, ask: account_owner, block: all, within: soon, otherwise: { block: all } }
       panic: { at: 200% }
-  b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+  b: { limit: $5/rolling 1 moon, escalation: nothing, within: a }
   b: { limit: 3% of revenue/month, escalation: {} }
 budget: {}
 ";
@@ -283,36 +283,35 @@ budget: {}
        |       ^^^^^ not a step
        = valid here: warning, spend_alert, contain, degrade, decide
 
-    error[E190]: `rolling` windows are not supported yet
+    error[E114]: `1 moon` is not a duration
       --> policy.yaml:18:15
        |
-    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
-       |               ^^^^^^^^^^^^^^^^^ not supported yet
-       = help: use a calendar period: minute, hour, day, week or month
+    18 |   b: { limit: $5/rolling 1 moon, escalation: nothing, within: a }
+       |               ^^^^^^^^^^^^^^^^^
+       = help: write `2 days`, `10 min` or `1 hour`
 
     error[E131]: escalation `nothing` is not defined
       --> policy.yaml:18:46
        |
-    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+    18 |   b: { limit: $5/rolling 1 moon, escalation: nothing, within: a }
        |                                              ^^^^^^^ used here
-
-    error[E190]: `within` is not supported yet
-      --> policy.yaml:18:55
-       |
-    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
-       |                                                       ^^^^^^ not supported yet
-       = help: leave it out: a rule that is silently ignored would be worse than an error
 
     error[E103]: `b` is given twice
       --> policy.yaml:19:3
        |
-    18 |   b: { limit: $5/rolling 1 hour, escalation: nothing, within: a }
+    18 |   b: { limit: $5/rolling 1 moon, escalation: nothing, within: a }
        |   - first given here
     19 |   b: { limit: 3% of revenue/month, escalation: {} }
        |   ^ again here
        = help: keep one of the two
 
-    … and 1 more
+    error[E104]: unknown key `budget` in the policy
+      --> policy.yaml:20:1
+       |
+    20 | budget: {}
+       | ^^^^^^ not a key of a policy
+       = help: did you mean `budgets`?
+       = valid here: version, mode, currency, timezone, exchange, defaults, plans, segments, endpoints, routes, budgets, escalations, exceptions, alerts, margin
     "#);
 }
 
@@ -433,8 +432,8 @@ fn what_belongs_to_a_later_version_is_refused_aloud() {
 mode: enforce
 routes: { r: { gpt-4o: anthropic/claude-haiku-4-5 } }
 budgets:
-  a: { per: [workflowId], limit: $1/workflow, escalation: e }
-  b: { limit: $1/rolling 1 hour, escalation: e, within: a }
+  a: { limit: $1/day, escalation: e }
+  b: { limit: $1/hour, escalation: e }
 escalations:
   e:
     contain: { at: 100%, throttle: { all: 60 requests/min, queue: 3 s } }
@@ -445,6 +444,184 @@ exceptions:
     let (compiled, shown) = compile_text(text);
     let later = compiled.diagnostics.iter().filter(|one| one.code == "E190");
     let lines: Vec<u32> = later.filter_map(|one| one.place.as_ref()).map(|place| place.line).collect();
-    assert_eq!(lines, [3, 5, 6, 6, 9, 10, 12], "{shown}");
+    assert_eq!(lines, [3, 9, 10, 12], "{shown}");
     assert!(compiled.diagnostics.iter().all(|one| one.code == "E190"), "{shown}");
+}
+
+/// A policy of one budget.
+fn one_budget(lines: &str) -> String {
+    let text = format!("version: 1\nmode: enforce\nbudgets:\n  a:\n{lines}\n");
+    let (compiled, shown) = compile_text(&text);
+    assert_eq!(compiled.policy.is_none(), compiled.diagnostics.iter().any(Diagnostic::is_error));
+    shown
+}
+
+#[test]
+fn what_has_no_calendar_cannot_be_exact_nor_forecast() {
+    insta::assert_snapshot!(one_budget(
+        "    per: [tenantId]
+    limit: $5/rolling 1 hour
+    escalation: { spend_alert: { at: forecast 110%, notify: [log] }, contain: { at: 100%, block: all } }"
+    ), @r"
+    warning[W149]: budget `a` blocks by a rolling window: this is no exact ceiling
+     --> policy.yaml:7:19
+      |
+    7 |     escalation: { spend_alert: { at: forecast 110%, notify: [log] }, contain: { at: 100%, block: all } }
+      |                   ^^^^^^^^^^^
+      = note: a call is refused once the limit is used up; calls in flight then can go beyond it
+      = help: for an exact ceiling add a budget of a calendar period with `block: all`
+
+    warning[W140]: `spend_alert` of budget `a` is never reached: a rolling window has no forecast
+     --> policy.yaml:7:19
+      |
+    7 |     escalation: { spend_alert: { at: forecast 110%, notify: [log] }, contain: { at: 100%, block: all } }
+      |                   ^^^^^^^^^^^
+      = help: use a plain percentage, or count by a calendar period
+    ");
+    insta::assert_snapshot!(one_budget(
+        "    per: [tenantId]
+    limit: $1/workflow
+    escalation: { decide: { at: 100%, ask: account_owner, within: 1 day, otherwise: { block: all } } }"
+    ), @r"
+    error[E123]: budget `a` has a limit per workflow and no counter per workflow
+     --> policy.yaml:6:12
+      |
+    6 |     limit: $1/workflow
+      |            ^^^^^^^^^^^
+      = help: add `per: [tenantId, workflowId]`
+
+    error[E148]: `decide` asks somebody about a workflow, which has no end for the answer to hold until
+     --> policy.yaml:7:19
+      |
+    7 |     escalation: { decide: { at: 100%, ask: account_owner, within: 1 day, otherwise: { block: all } } }
+      |                   ^^^^^^
+      = help: act without `ask`, or count by a calendar period
+    ");
+}
+
+#[test]
+fn a_rolling_window_has_a_length_and_no_revenue() {
+    insta::assert_snapshot!(one_budget("    limit: $5/rolling 3 months\n    escalation: { warning: { at: 80%, notify: [log] } }"), @r"
+    error[E114]: `3 months` is not a duration
+     --> policy.yaml:5:12
+      |
+    5 |     limit: $5/rolling 3 months
+      |            ^^^^^^^^^^^^^^^^^^^
+      = help: write `2 days`, `10 min` or `1 hour`
+    ");
+    insta::assert_snapshot!(one_budget("    limit: $5/rolling 30 s\n    escalation: { warning: { at: 80%, notify: [log] } }"), @r"
+    error[E113]: `rolling 30 s` is out of range
+     --> policy.yaml:5:12
+      |
+    5 |     limit: $5/rolling 30 s
+      |            ^^^^^^^^^^^^^^^ from 1 minute to 31 days
+    ");
+    insta::assert_snapshot!(one_budget(
+        "    per: [tenantId]\n    limit: 3% of revenue/rolling 1 day\n    escalation: { warning: { at: 80%, notify: [log] } }"
+    ), @r"
+    error[E122]: `3% of revenue/rolling 1 day`: revenue comes per calendar period
+     --> policy.yaml:6:12
+      |
+    6 |     limit: 3% of revenue/rolling 1 day
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: write `30% of revenue/month`, or an amount of money
+    ");
+}
+
+const FAMILY: &str = "version: 1
+mode: enforce
+plans: { growth: { llm_budget: $150/month } }
+budgets:
+  company: { limit: $400/month, escalation: watch }
+  tenant: { per: [tenantId], within: company, limit: plan.llm_budget, escalation: watch }
+  labs: { within: company, match: { endpointTag: labs.* }, limit: $5/day, escalation: watch }
+  feature: { per: [tenantId, endpointTag], within: tenant, limit: $100/month, escalation: watch }
+escalations: { watch: { warning: { at: 90%, notify: [log] } } }
+";
+
+/// What `check` says about a family with these tenants.
+fn family(text: &str, tenants: &str) -> String {
+    let (compiled, shown) = compile_text(text);
+    let Some(policy) = compiled.policy else { return shown };
+    let csv = Source::new("tenants.csv", &format!("tenantId,plan\n{tenants}"));
+    let (directory, _) = plimsoll::directory::Directory::parse(&csv, None);
+    let found = plimsoll::control::oversubscribed(&policy, &directory, super::now());
+    plimsoll::diagnostic::render(&found, &[Source::new("policy.yaml", text)])
+}
+
+// Mutation: a tenant whom the child does not concern counts; the shorter period is not converted.
+#[test]
+fn budgets_within_another_are_added_up() {
+    assert_eq!(family(FAMILY, "globex,growth\n"), "", "150 and 30.4 times 5 are below 400");
+    insta::assert_snapshot!(family(FAMILY, "globex,growth\nacme,growth\nstranger,\n"), @r"
+    warning[W129]: budgets within `company` may use more than it allows
+     --> policy.yaml:7:19
+      |
+    7 |   labs: { within: company, match: { endpointTag: labs.* }, limit: $5/day, escalation: watch }
+      |                   ^^^^^^^
+      = note: `labs`, `tenant` add up to $452.18/month, 13% above $400.00/month
+    ");
+    let own = FAMILY.replace("[tenantId, endpointTag]", "[tenantId]").replace("$100/month", "$50/week");
+    insta::assert_snapshot!(family(&own, "globex,growth\n"), @r"
+    warning[W129]: budgets within `tenant` may use more than it allows tenant `globex`
+     --> policy.yaml:8:39
+      |
+    8 |   feature: { per: [tenantId], within: tenant, limit: $50/week, escalation: watch }
+      |                                       ^^^^^^
+      = note: `feature` add up to $217.41/month, 44% above $150.00/month
+    ");
+}
+
+#[test]
+fn budgets_that_do_not_fit_within_another_are_refused() {
+    let circle = FAMILY.replace("company: { ", "company: { within: labs, ").replace("$5/day", "$5/month");
+    insta::assert_snapshot!(family(&circle, ""), @r"
+    error[E127]: budgets stand within each other: labs → company → labs
+     --> policy.yaml:7:19
+      |
+    7 |   labs: { within: company, match: { endpointTag: labs.* }, limit: $5/month, escalation: watch }
+      |                   ^^^^^^^
+      = help: leave out one `within` of the circle
+    ");
+    let itself = FAMILY.replace("within: company, match", "within: labs, match");
+    insta::assert_snapshot!(family(&itself, ""), @r"
+    error[E127]: budgets stand within each other: labs → labs
+     --> policy.yaml:7:19
+      |
+    7 |   labs: { within: labs, match: { endpointTag: labs.* }, limit: $5/day, escalation: watch }
+      |                   ^^^^
+      = help: leave out one `within` of the circle
+    ");
+    let misfits = FAMILY
+        .replace("$5/day", "200 requests/day")
+        .replace("within: tenant, limit: $100/month", "within: tenat, limit: $100/month")
+        .replace(
+            "per: [tenantId], within: company, limit: plan.llm_budget",
+            "within: feature, limit: $3/rolling 1 hour",
+        );
+    insta::assert_snapshot!(family(&misfits, ""), @r"
+    error[E128]: budget `tenant` does not fit within `feature`
+     --> policy.yaml:6:21
+      |
+    6 |   tenant: { within: feature, limit: $3/rolling 1 hour, escalation: watch }
+      |                     ^^^^^^^ rolling windows and workflows have no share of a period
+      = help: take `within` away; every budget that counts a call applies to it anyway
+
+    error[E128]: budget `labs` does not fit within `company`
+     --> policy.yaml:7:19
+      |
+    7 |   labs: { within: company, match: { endpointTag: labs.* }, limit: 200 requests/day, escalation: watch }
+      |                   ^^^^^^^ it counts in another unit
+      = help: name a budget of the same unit
+
+    error[E131]: budget `tenat` is not defined
+     --> policy.yaml:8:52
+      |
+    6 |   tenant: { within: feature, limit: $3/rolling 1 hour, escalation: watch }
+      |   ------ a similar name is defined here
+      |
+    8 |   feature: { per: [tenantId, endpointTag], within: tenat, limit: $100/month, escalation: watch }
+      |                                                    ^^^^^ used here
+      = help: did you mean `tenant`?
+    ");
 }

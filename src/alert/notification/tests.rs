@@ -16,7 +16,7 @@ pub(in crate::alert) fn warning() -> Notification {
         limit: Amount::of(Unit::Money, 150_000_000_000),
         used: Used::of(Unit::Money, 120_400_000_000, 150_000_000_000),
         period: "2026-11".to_owned(),
-        resets_at: "2026-12-01T00:00:00+01:00".to_owned(),
+        resets_at: Some("2026-12-01T00:00:00+01:00".to_owned()),
         forecast: Some(Forecast { percent: 142 }),
     };
     let transition = Transition {

@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::config::Outlook;
 use crate::control::folder::Files;
-use crate::control::{directory, model_facts, price_table};
+use crate::control::{directory, model_facts, oversubscribed, price_table};
 use crate::diagnostic::{self, Diagnostic, Source};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::price::PriceBook;
@@ -127,6 +127,7 @@ fn look(files: &Files, outlook: Option<&Outlook>, ledger: Option<&Path>) -> Find
     diagnostics.extend(rows);
     let text = Text::of(&files.policies);
     if let Some(policy) = &compiled.policy {
+        diagnostics.extend(oversubscribed(policy, &directory, now));
         let seen = ledger.and_then(|ledger| match live::seen(ledger, policy, now) {
             Ok(seen) => Some(seen),
             Err(error) => {

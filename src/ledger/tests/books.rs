@@ -66,7 +66,7 @@ fn evidence_replaces_a_call_in_doubt_once_and_the_books_stay_whole() {
     let place = place();
     let (ledger, counters) = books(&place);
     counters[0].cell(Unit::Money).count(777, true);
-    let live = |name: &CounterName| (*name.key == *"globex").then(|| Arc::clone(&counters[0]));
+    let live = |name: &CounterName, _| (*name.key == *"globex").then(|| Arc::clone(&counters[0]));
     let doubts = ledger.reader().all_in_doubt().expect("rows");
     assert_eq!((doubts.len(), &*doubts[0].id, doubts[0].amount), (1, "req_8", 777));
     let settle = |id, evidence: &Evidence| ledger.settle_doubt(id, evidence, &live).expect("a disk");
@@ -134,7 +134,7 @@ proptest! {
                 3 => {
                     let doubts = ledger.reader().all_in_doubt().expect("rows");
                     if let Some(doubt) = doubts.first() {
-                        ledger.settle_doubt(&doubt.id, &evidence(amount), &|_| None).expect("a disk");
+                        ledger.settle_doubt(&doubt.id, &evidence(amount), &|_, _| None).expect("a disk");
                     }
                 }
                 4 => {

@@ -154,8 +154,8 @@ fn what_an_earlier_life_of_a_budget_left_behind_is_left_out() {
     let doubted =
         LedgerEntry { basis: Basis::InDoubt, cost: Some(Money::from_nano(5)), ..entry("req_2", "globex", None) };
     write(&ledger, [doubted]);
-    ledger.settle_doubt("req_2", &evidence(3), &|_| None).expect("a disk");
-    ledger.settle_doubt("lease_1", &evidence(4), &|_| None).expect("a disk");
+    ledger.settle_doubt("req_2", &evidence(3), &|_, _| None).expect("a disk");
+    ledger.settle_doubt("lease_1", &evidence(4), &|_, _| None).expect("a disk");
     assert_eq!(findings(&place.path), Vec::<String>::new());
 }
 
@@ -170,7 +170,7 @@ fn a_correction_that_cannot_be_written_whole_is_not_written_at_all() {
     let refusal = "CREATE TRIGGER no BEFORE INSERT ON entry WHEN new.adjusts IS NOT NULL AND new.basis = 'exact'
         BEGIN SELECT RAISE(ROLLBACK, 'no'); END";
     connection.execute_batch(refusal).expect("a trigger");
-    let live = |_: &crate::meter::counter::CounterName| Some(Arc::clone(&counters[0]));
+    let live = |_: &crate::meter::counter::CounterName, _| Some(Arc::clone(&counters[0]));
     assert!(ledger.settle_doubt("req_8", &evidence(500), &live).is_err());
     assert_eq!((cell.posted(), cell.in_doubt()), before, "nobody was told");
     ledger.close();

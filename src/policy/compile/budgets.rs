@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use crate::diagnostic::Diagnostic;
 use crate::domain::attribution::{DataMode, Environment};
 use crate::domain::standing::Unit;
-use crate::domain::window::{Period, Span};
+use crate::domain::window::Span;
 use crate::policy::Mode;
 use crate::policy::amount::{self, LimitText};
 use crate::policy::budget::{Amount, Budget, Dimension, Limit, Matcher};
@@ -18,7 +18,9 @@ use crate::policy::ladder::Ladder;
 use crate::policy::reader::{Fields, Problems, expect_list, expect_str, expect_word};
 use crate::policy::tree::{Kind, Node};
 
+use super::family::{self, Link};
 use super::rules::PlanLimit;
+use super::spans::{self, Spanned};
 use super::{Ground, ladders, reference, value};
 
 /// Every budget, sorted by name.
@@ -31,8 +33,11 @@ pub(super) fn all(
 ) -> Vec<Budget> {
     let shop = Shop { ground, named, plan_limits, mode };
     let entries = ground.document.budgets.iter();
-    let mut budgets: Vec<Budget> = entries.filter_map(|(key, node)| shop.budget(&key.text, node, problems)).collect();
+    let mut links = Vec::new();
+    let budgets = entries.filter_map(|(key, node)| shop.budget((&key.text, node), &mut links, problems));
+    let mut budgets: Vec<Budget> = budgets.collect();
     budgets.sort_by(|one, other| one.name.cmp(&other.name));
+    family::bind(&mut budgets, &links, ground, problems);
     budgets
 }
 
@@ -44,34 +49,40 @@ struct Shop<'g, 't, 's> {
     mode: Mode,
 }
 
-impl Shop<'_, '_, '_> {
-    fn budget(&self, name: &str, node: &Node, problems: &mut Problems) -> Option<Budget> {
+impl<'t> Shop<'_, 't, '_> {
+    fn budget(
+        &self,
+        (name, node): (&str, &'t Node),
+        links: &mut Vec<Link<'t>>,
+        problems: &mut Problems,
+    ) -> Option<Budget> {
         let mut fields = Fields::of(node, format!("budget `{name}`"), problems)?;
         let per = fields.value("per").map(|node| dimensions(node, problems)).unwrap_or_default();
         let matcher = fields.value("match").map(|node| self.matcher(node, problems)).unwrap_or_default();
         let limit_node = fields.value("limit");
         let escalation = fields.value("escalation");
         let mode = fields.value("mode").and_then(|node| super::mode(node, problems));
-        fields.later("within", problems);
+        links.extend(fields.value("within").map(|node| (Arc::from(name), node)));
         let grace = fields.value("grace").and_then(|node| value(node, "`grace`", amount::percent, problems));
         let review_by = fields.value("review_by").and_then(|node| self.review(name, node, problems));
         self.require(&fields, &[("limit", limit_node), ("escalation", escalation)], problems);
         fields.finish("not a budget key", problems);
         let limit = limit_node.and_then(|node| self.limit(name, node, &per, problems));
         let ladder = escalation.and_then(|node| self.ladder(name, node, problems))?.of_budget(name, grace);
-        let (limit, unit, period) = limit?;
-        let span = Span::Calendar(period);
+        let (limit, unit, span) = limit?;
+        spans::check(&Spanned { name, span, per: &per, ladder: &ladder }, (limit_node, escalation), problems);
         Some(Budget {
             name: Arc::from(name),
             span,
             unit,
             mode: mode.unwrap_or(self.mode),
-            hard: ladder.blocks_all(),
+            hard: ladder.blocks_all() && matches!(span, Span::Calendar(_)),
             ladder,
             identity: identity::text(name, &matcher, &per, span, &self.ground.zone_name),
             per,
             matcher,
             limit,
+            within: None,
             review_by,
         })
     }
@@ -107,13 +118,14 @@ impl Shop<'_, '_, '_> {
         node: &Node,
         per: &[Dimension],
         problems: &mut Problems,
-    ) -> Option<(Limit, Unit, Period)> {
+    ) -> Option<(Limit, Unit, Span)> {
         let exchange = &self.ground.exchange;
         let read = |text: &str| amount::limit(text, exchange);
         let (limit, unit, period) = match value(node, "`limit`", read, problems)? {
             LimitText::Fixed { amount, unit, per } => return Some((Limit::Own(Amount::Fixed(amount)), unit, per)),
             LimitText::Revenue { share, per } => {
-                (Limit::Own(Amount::Revenue { share, per, rate: exchange.own() }), Unit::Money, per)
+                let amount = Amount::Revenue { share, per, rate: exchange.own() };
+                (Limit::Own(amount), Unit::Money, Span::Calendar(per))
             }
             LimitText::Plan => {
                 let (unit, period) = self.plan_unit(node, problems)?;
@@ -129,7 +141,7 @@ impl Shop<'_, '_, '_> {
     }
 
     /// One counter has one unit and one period, so every plan must agree.
-    fn plan_unit(&self, node: &Node, problems: &mut Problems) -> Option<(Unit, Period)> {
+    fn plan_unit(&self, node: &Node, problems: &mut Problems) -> Option<(Unit, Span)> {
         let Some(first) = self.plan_limits.first() else {
             let fault = Diagnostic::error("E131", "no plan has an `llm_budget`").at(&node.place, "used here");
             problems.push(fault.help("write `plans: { starter: { llm_budget: $12/month } }`, or a fixed amount"));

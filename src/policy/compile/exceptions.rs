@@ -112,11 +112,11 @@ impl Desk<'_, '_, '_> {
         &self,
         budget: usize,
         node: &Node,
-        (amount, unit, per): (Amount, crate::domain::standing::Unit, crate::domain::window::Period),
+        (amount, unit, per): (Amount, crate::domain::standing::Unit, Span),
         problems: &mut Problems,
     ) -> Option<Amount> {
         let budget = self.budgets.get(budget)?;
-        if (budget.unit, budget.span) == (unit, Span::Calendar(per)) {
+        if (budget.unit, budget.span) == (unit, per) {
             return Some(amount);
         }
         let message = format!("budget `{}` counts in another unit or period", budget.name);

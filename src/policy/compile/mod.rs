@@ -8,10 +8,12 @@ mod currency;
 mod document;
 mod exceptions;
 mod extras;
+mod family;
 mod ladders;
 mod routes;
 mod rules;
 mod segments;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::domain::standing::Unit;
-use crate::domain::window::Period;
+use crate::domain::window::Span;
 use crate::policy::amount::{self, LimitText};
 use crate::policy::budget::Amount;
 use crate::policy::exception::Never;
@@ -23,7 +23,7 @@ pub(super) struct PlanLimit {
     pub(super) plan: Arc<str>,
     pub(super) place: Place,
     pub(super) unit: Unit,
-    pub(super) per: Period,
+    pub(super) per: Span,
 }
 
 /// Every plan, and the units of their budgets.
@@ -54,11 +54,11 @@ pub(super) fn plans(ground: &Ground<'_, '_>, problems: &mut Problems) -> (BTreeM
 }
 
 /// A limit that is not `plan.llm_budget`.
-pub(super) fn own_limit(node: &Node, exchange: &Exchange, problems: &mut Problems) -> Option<(Amount, Unit, Period)> {
+pub(super) fn own_limit(node: &Node, exchange: &Exchange, problems: &mut Problems) -> Option<(Amount, Unit, Span)> {
     match value(node, "an amount", |text| amount::limit(text, exchange), problems)? {
         LimitText::Fixed { amount, unit, per } => Some((Amount::Fixed(amount), unit, per)),
         LimitText::Revenue { share, per } => {
-            Some((Amount::Revenue { share, per, rate: exchange.own() }, Unit::Money, per))
+            Some((Amount::Revenue { share, per, rate: exchange.own() }, Unit::Money, Span::Calendar(per)))
         }
         LimitText::Plan => {
             let fault = Diagnostic::error("E122", "`plan.llm_budget` is the limit of a budget").at(&node.place, "");

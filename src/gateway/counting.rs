@@ -1,0 +1,81 @@
+//! The counters that count a call, and where they stand.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::standing::{Standing, Standings};
+use crate::domain::window::Ring;
+use crate::meter::Meter;
+use crate::meter::counter::{Counter, WindowCounter};
+use crate::policy::budget::Budget;
+use crate::wire::Peek;
+
+use super::call::Call;
+
+/// The counters of a call, and where they stood.
+#[derive(Default)]
+pub(super) struct Counting {
+    pub(super) standings: Standings,
+    /// The windows of `standings`, in their order; of rings, the bucket of the call.
+    pub(super) windows: SmallVec<[Arc<WindowCounter>; 8]>,
+    /// Windows of budgets that have no limit for this tenant and count nevertheless.
+    pub(super) unlimited: SmallVec<[Arc<WindowCounter>; 2]>,
+    /// The counters of those standings that are sums of buckets, by their place among them.
+    rings: SmallVec<[(usize, Arc<Counter>, Ring); 1]>,
+}
+
+impl Counting {
+    /// The counter of a standing that is a sum of buckets.
+    pub(super) fn ring(&self, standing: usize) -> Option<(&Counter, Ring)> {
+        self.rings.iter().find(|(at, ..)| *at == standing).map(|(_, counter, ring)| (&**counter, *ring))
+    }
+}
+
+/// Reads every counter that counts the call.
+pub(super) fn count(call: &Call, peek: &Peek<'_>, meter: &Meter) -> Counting {
+    let policy = &call.snapshot.policy;
+    let dimensions = call.dimensions();
+    let mut counting = Counting::default();
+    for counted in policy.counted(&call.facts(peek)) {
+        let Some(counter) = call.account.counter(counted.budget, &dimensions, &call.snapshot, meter) else { continue };
+        let budget = &policy.budgets[counted.budget];
+        let ring = budget.span.ring();
+        let window = match ring {
+            Some(ring) => counter.bucket(call.now, ring),
+            None => counter.window(call.now, || policy.window(counted.budget, call.now)),
+        };
+        let Some(limit) = counted.limit else {
+            counting.unlimited.push(window);
+            continue;
+        };
+        let standing = match ring {
+            Some(ring) => ring_standing(&counter, (counted.budget, budget, limit), ring, call.now),
+            None => Standing {
+                budget: counted.budget,
+                limit,
+                used: window.cell(budget.unit).used(),
+                window: window.window(),
+                decide_opened: window.decide_opened(),
+            },
+        };
+        if let Some(ring) = ring {
+            counting.rings.push((counting.standings.len(), counter, ring));
+        }
+        counting.standings.push(standing);
+        counting.windows.push(window);
+    }
+    counting
+}
+
+/// Where a counter that is a sum of buckets stands. Nobody is ever asked about it.
+pub(super) fn ring_standing(
+    counter: &Counter,
+    (index, budget, limit): (usize, &Budget, i64),
+    ring: Ring,
+    now: Timestamp,
+) -> Standing {
+    let (used, window) = counter.ring_standing(now, ring, (budget.unit, limit));
+    Standing { budget: index, limit, used, window, decide_opened: None }
+}

@@ -1,0 +1,164 @@
+//! Counters that are counted in buckets: of rolling budgets, whose old buckets leave one after the other, and of workflows,
+//! whose buckets stay for as long as somebody makes calls that count.
+//!
+//! A bucket is a window like any other: a call posts to the one it was admitted in, however late. Sums are taken over the
+//! buckets that count, without a lock, so they are reports and never conditions of admission.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::counter::{Chain, Counter, WindowCounter};
+use crate::domain::clock::Timestamp;
+use crate::domain::standing::Unit;
+use crate::domain::window::{Ring, Window};
+
+/// A step that was never announced.
+const NEVER: i64 = i64::MIN;
+
+/// When each step of a ring was announced last. Nothing is kept until one was.
+#[derive(Debug, Default)]
+pub(super) struct Told(OnceLock<Box<[AtomicI64; 8]>>);
+
+impl Told {
+    fn moments(&self) -> &[AtomicI64; 8] {
+        self.0.get_or_init(|| Box::new([const { AtomicI64::new(NEVER) }; 8]))
+    }
+}
+
+impl Counter {
+    /// The bucket of a call at `now`. When the clock jumps back, the bucket of that time counts; the later ones count too.
+    pub fn bucket(&self, now: Timestamp, ring: Ring) -> Arc<WindowCounter> {
+        self.touch(now);
+        if let Some(bucket) = self.chain().as_ref().and_then(|chain| chain.find(now)) {
+            return bucket;
+        }
+        self.insert(ring.bucket(now), ring, now)
+    }
+
+    /// The bucket of a call that was admitted at `at`, perhaps long ago. One that has left is not taken back: it belongs to no
+    /// sum any more, and only the ledger counts in it.
+    pub fn bucket_of(&self, at: Timestamp, ring: Ring) -> Arc<WindowCounter> {
+        self.touch(at);
+        let latest = {
+            let chain = self.chain();
+            if let Some(bucket) = chain.as_ref().and_then(|chain| chain.find(at)) {
+                return bucket;
+            }
+            chain.as_ref().map_or(at, |chain| chain.present.window().start.max(at))
+        };
+        let window = ring.bucket(at);
+        if !ring.keeps() && window.end <= ring.since(latest) {
+            return self.empty(window);
+        }
+        self.insert(window, ring, latest)
+    }
+
+    /// The bucket of exactly that window, if it still counts; of other counters the present window, if it is that.
+    pub fn find(&self, window: Window) -> Option<Arc<WindowCounter>> {
+        self.chain().as_ref()?.buckets().find(|bucket| bucket.window() == window).map(Arc::clone)
+    }
+
+    fn insert(&self, window: Window, ring: Ring, now: Timestamp) -> Arc<WindowCounter> {
+        let fresh = self.empty(window);
+        self.replace(|chain| {
+            if let Some(known) = chain.and_then(|chain| chain.find(window.start)) {
+                return Err(known);
+            }
+            let mut buckets = chain.map_or_else(Vec::new, |chain| chain.kept(ring, now));
+            let at = buckets.partition_point(|bucket| bucket.window().start < window.start);
+            buckets.insert(at, Arc::clone(&fresh));
+            let present = buckets.pop().unwrap_or_else(|| Arc::clone(&fresh));
+            Ok((Chain { present, past: buckets }, Arc::clone(&fresh)))
+        })
+    }
+
+    /// What counts at `now`, in doubt included, holds excluded; and the window that this is said of. It has no beginning, and
+    /// ends when the first bucket leaves after which `limit` is not reached: the oldest that is not empty while it is not
+    /// reached anyway.
+    pub fn ring_standing(&self, now: Timestamp, ring: Ring, (unit, limit): (Unit, i64)) -> (i64, Window) {
+        let chain = self.chain();
+        let Some(chain) = chain.as_ref().filter(|chain| chain.is_live(ring, now)) else {
+            return (0, Window { start: Window::EVER.start, end: ring.leaves(ring.bucket(now)).unwrap_or(NEVER_ENDS) });
+        };
+        let used = |bucket: &Arc<WindowCounter>| bucket.cell(unit).used();
+        let total = chain.counting(ring, now).fold(0, |sum: i64, bucket| sum.saturating_add(used(bucket)));
+        let mut left = total;
+        let last = chain.counting(ring, now).find(|bucket| {
+            left = left.saturating_sub(used(bucket));
+            used(bucket) != 0 && left < limit
+        });
+        let last = last.map_or_else(|| ring.bucket(now), |bucket| bucket.window());
+        (total, Window { start: Window::EVER.start, end: ring.leaves(last).unwrap_or(NEVER_ENDS) })
+    }
+
+    /// Marks steps as announced and returns those that were not within the time that counts: exactly one caller sees each.
+    pub fn announce_again(&self, steps: u8, now: Timestamp, ring: Ring) -> u8 {
+        let fresh = steps & !self.announced_within(now, ring);
+        let mut mine = 0;
+        for bit in (0..8).filter(|bit| fresh & (1 << bit) != 0) {
+            let moment = &self.told.moments()[bit];
+            let before = moment.load(Ordering::Relaxed);
+            let won = !still_told(before, now, ring)
+                && moment.compare_exchange(before, now.micros(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            mine |= u8::from(won) << bit;
+        }
+        mine
+    }
+
+    /// The steps that were announced within the time that counts.
+    pub fn announced_within(&self, now: Timestamp, ring: Ring) -> u8 {
+        let Some(moments) = self.told.0.get() else { return 0 };
+        let told =
+            moments.iter().enumerate().filter(|(_, moment)| still_told(moment.load(Ordering::Relaxed), now, ring));
+        told.fold(0, |steps, (bit, _)| steps | 1 << bit)
+    }
+
+    /// Steps that were announced at an earlier moment.
+    pub fn was_announced(&self, steps: u8, at: Timestamp) {
+        for bit in (0..8).filter(|bit| steps & (1 << bit) != 0) {
+            self.told.moments()[bit].fetch_max(at.micros(), Ordering::Relaxed);
+        }
+    }
+}
+
+const NEVER_ENDS: Timestamp = Window::EVER.end;
+
+/// A step is told of again when as much time has passed as the ring counts; where nothing leaves, never.
+fn still_told(at: i64, now: Timestamp, ring: Ring) -> bool {
+    at != NEVER && (ring.keeps() || at > ring.since(now).micros())
+}
+
+fn is_empty(bucket: &WindowCounter) -> bool {
+    Unit::ALL.into_iter().all(|unit| (bucket.cell(unit).used(), bucket.cell(unit).committed()) == (0, 0))
+}
+
+impl Chain {
+    /// Oldest first.
+    fn buckets(&self) -> impl Iterator<Item = &Arc<WindowCounter>> {
+        self.past.iter().chain([&self.present])
+    }
+
+    fn find(&self, at: Timestamp) -> Option<Arc<WindowCounter>> {
+        let past = self.past.iter().rev();
+        [&self.present].into_iter().chain(past).find(|bucket| bucket.window().contains(at)).map(Arc::clone)
+    }
+
+    /// Where nothing leaves: whether a call was counted lately. Refusals leave nothing behind, here as in the ledger.
+    fn is_live(&self, ring: Ring, now: Timestamp) -> bool {
+        let since = ring.since(now);
+        !ring.keeps() || self.buckets().any(|bucket| bucket.window().end > since && !is_empty(bucket))
+    }
+
+    /// The buckets that count at `now`, oldest first.
+    fn counting(&self, ring: Ring, now: Timestamp) -> impl Iterator<Item = &Arc<WindowCounter>> {
+        let since = ring.since(now);
+        self.buckets().filter(move |bucket| ring.keeps() || bucket.window().end > since)
+    }
+
+    fn kept(&self, ring: Ring, now: Timestamp) -> Vec<Arc<WindowCounter>> {
+        if self.is_live(ring, now) { self.counting(ring, now).map(Arc::clone).collect() } else { Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests;
