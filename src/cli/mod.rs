@@ -6,11 +6,13 @@ pub mod bench;
 mod check;
 pub mod demo;
 mod desk;
+mod files;
 mod keys;
 mod ledger;
 pub mod output;
 mod prices;
 mod serve;
+mod test;
 mod text;
 
 use std::path::PathBuf;
@@ -42,6 +44,8 @@ enum Verb {
         #[arg(default_value = "policies")]
         folder: PathBuf,
     },
+    /// Run the tests beside the policies: given counters, when a call comes, then this is done.
+    Test(test::Arguments),
     /// Gateway keys.
     Keys {
         #[command(subcommand)]
@@ -63,6 +67,7 @@ pub fn run() -> ExitCode {
         Verb::Serve { config } => serve::run(config.as_deref()),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Check { folder } => check::run(&folder),
+        Verb::Test(arguments) => test::run(&arguments),
         Verb::Keys { verb } => keys::run(&verb),
         Verb::Prices(arguments) => prices::run(&arguments),
         Verb::Ledger(arguments) => ledger::run(&arguments),

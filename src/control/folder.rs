@@ -56,6 +56,15 @@ impl Files {
         Ok(files)
     }
 
+    /// The folder's tests: every `*_test.yaml`, by name.
+    pub fn tests(folder: &Path) -> Result<Vec<Source>, Box<Diagnostic>> {
+        let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
+        let mut paths: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| is_test(path)).collect();
+        paths.sort();
+        paths.iter().map(|path| source(path)).collect()
+    }
+
     /// The same with another policy text: in place of the only policy file, else of `policy.yaml`.
     pub fn with_policy(mut self, text: &str) -> Self {
         let name = self.policy_name();
@@ -111,9 +120,18 @@ impl Files {
 }
 
 fn is_policy(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = file_name(path);
     let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    yaml && !name.starts_with('.') && !name.ends_with("_test.yaml") && !name.ends_with("_test.yml")
+    yaml && !name.starts_with('.') && !is_test(path)
+}
+
+fn is_test(path: &Path) -> bool {
+    let name = file_name(path);
+    !name.starts_with('.') && (name.ends_with("_test.yaml") || name.ends_with("_test.yml"))
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 fn source(path: &Path) -> Result<Source, Box<Diagnostic>> {

@@ -47,7 +47,7 @@ fn remedies(remedies: &Remedies) -> Vec<String> {
         parts.extend(cap.reasoning.map(|tokens| format!("cap {tokens} output tokens of reasoning models")));
     }
     if let Some(rates) = &remedies.throttle {
-        scoped(rates, &mut parts, |rate| format!("{} requests/{}", rate.requests, short(rate.per)));
+        scoped(rates, &mut parts, |rate| self::rate(rate.requests, rate.per));
     }
     if let Some(routes) = &remedies.route {
         scoped(routes, &mut parts, |route| {
@@ -66,6 +66,11 @@ fn remedies(remedies: &Remedies) -> Vec<String> {
 fn scoped<T>(values: &Scoped<T>, parts: &mut Vec<String>, words: impl Fn(&T) -> String) {
     parts.extend(values.all.as_ref().map(&words));
     parts.extend(values.non_critical.as_ref().map(|value| format!("{} on non_critical", words(value))));
+}
+
+/// `20 requests/min`.
+pub(super) fn rate(requests: u32, per: Period) -> String {
+    format!("{requests} requests/{}", short(per))
 }
 
 fn short(period: Period) -> &'static str {

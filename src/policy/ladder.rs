@@ -7,6 +7,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::model::is_release_of;
 use crate::domain::standing::Standing;
 
+use super::Written;
 use super::amount::WHOLE;
 use super::decision::{Step, StepSet, Throttle};
 
@@ -89,6 +90,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// The rules, sorted by model.
     pub rules: Vec<RouteRule>,
+    /// Where it is written.
+    pub written: Written,
 }
 
 impl Route {
@@ -225,6 +228,8 @@ pub struct Rung {
     pub status: u16,
     /// The words of a refusal.
     pub message: Option<Arc<str>>,
+    /// Where it is written.
+    pub written: Written,
 }
 
 impl Rung {

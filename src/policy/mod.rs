@@ -14,11 +14,15 @@ mod describe;
 mod evaluate;
 pub mod exception;
 pub mod glob;
+pub mod hypothesis;
 pub mod identity;
 pub mod ladder;
 pub mod plan;
 pub mod reader;
+pub mod suite;
+pub mod trace;
 pub mod tree;
+mod written;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +43,7 @@ use plan::{Defaults, Endpoint, Plan, Segment};
 
 pub use compile::{Compiled, ModelFacts, Surroundings, compile};
 pub use evaluate::{CallFacts, budget_state, evaluate, reached};
+pub use written::Written;
 
 /// Separates the values of a counter's key.
 pub const KEY_SEPARATOR: char = '\u{1f}';

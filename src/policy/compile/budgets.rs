@@ -9,14 +9,14 @@ use crate::diagnostic::Diagnostic;
 use crate::domain::attribution::{DataMode, Environment};
 use crate::domain::standing::Unit;
 use crate::domain::window::{Period, Span};
-use crate::policy::Mode;
 use crate::policy::amount::{self, LimitText};
 use crate::policy::budget::{Amount, Budget, Dimension, Limit, Matcher};
 use crate::policy::glob::Glob;
 use crate::policy::identity;
 use crate::policy::ladder::Ladder;
 use crate::policy::reader::{Fields, Problems, expect_list, expect_str, expect_word};
-use crate::policy::tree::{Kind, Node};
+use crate::policy::tree::{Key, Kind, Node};
+use crate::policy::{Mode, Written};
 
 use super::rules::PlanLimit;
 use super::{Ground, ladders, reference, value};
@@ -31,7 +31,7 @@ pub(super) fn all(
 ) -> Vec<Budget> {
     let shop = Shop { ground, named, plan_limits, mode };
     let entries = ground.document.budgets.iter();
-    let mut budgets: Vec<Budget> = entries.filter_map(|(key, node)| shop.budget(&key.text, node, problems)).collect();
+    let mut budgets: Vec<Budget> = entries.filter_map(|(key, node)| shop.budget(key, node, problems)).collect();
     budgets.sort_by(|one, other| one.name.cmp(&other.name));
     budgets
 }
@@ -45,7 +45,8 @@ struct Shop<'g, 't, 's> {
 }
 
 impl Shop<'_, '_, '_> {
-    fn budget(&self, name: &str, node: &Node, problems: &mut Problems) -> Option<Budget> {
+    fn budget(&self, key: &Key, node: &Node, problems: &mut Problems) -> Option<Budget> {
+        let name = key.text.as_str();
         let mut fields = Fields::of(node, format!("budget `{name}`"), problems)?;
         let per = fields.value("per").map(|node| dimensions(node, problems)).unwrap_or_default();
         let matcher = fields.value("match").map(|node| self.matcher(node, problems)).unwrap_or_default();
@@ -73,6 +74,7 @@ impl Shop<'_, '_, '_> {
             matcher,
             limit,
             review_by,
+            written: Written::from(&key.place),
         })
     }
 

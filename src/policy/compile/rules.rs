@@ -7,6 +7,7 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::domain::money::Money;
 use crate::domain::standing::Unit;
 use crate::domain::window::Period;
+use crate::policy::Written;
 use crate::policy::amount::{self, LimitText};
 use crate::policy::budget::Amount;
 use crate::policy::exception::Never;
@@ -46,6 +47,7 @@ pub(super) fn plans(ground: &Ground<'_, '_>, problems: &mut Problems) -> (BTreeM
             upgrade_url: fields.value("upgrade_url").and_then(|node| text(node, "`upgrade_url`", problems)),
             message: fields.value("message").and_then(|node| text(node, "`message`", problems)),
             name: Arc::clone(&name),
+            written: Written::from(&key.place),
         };
         fields.finish("not a plan key", problems);
         plans.insert(name, plan);
@@ -92,7 +94,8 @@ pub(super) fn segments(ground: &Ground<'_, '_>, problems: &mut Problems) -> BTre
             problems.push(fault.at(&key.place, "").help("take the action out of the segment, or out of its `never`"));
         }
         let origin = Arc::from(format!("segment.{name}"));
-        segments.insert(Arc::clone(&name), Segment { name, origin, remedies, never });
+        segments
+            .insert(Arc::clone(&name), Segment { name, origin, remedies, never, written: Written::from(&key.place) });
     }
     segments
 }
@@ -122,7 +125,8 @@ pub(super) fn endpoints(ground: &Ground<'_, '_>, problems: &mut Problems) -> Vec
         let owner = fields.value("owner").and_then(|node| text(node, "`owner`", problems));
         fields.finish("not an endpoint key", problems);
         let pattern = Glob::new(&key.text);
-        endpoints.push(Endpoint { pattern, critical: critical.unwrap_or(true), planned_cost, owner });
+        let written = Written::from(&key.place);
+        endpoints.push(Endpoint { pattern, critical: critical.unwrap_or(true), planned_cost, owner, written });
     }
     endpoints.sort_by(|one, other| {
         let key = |endpoint: &Endpoint| (std::cmp::Reverse(endpoint.pattern.specificity()), endpoint.pattern.clone());
@@ -147,7 +151,7 @@ pub(super) fn routes(
         let mut rules: Vec<RouteRule> =
             fields.rest().into_iter().filter_map(|entry| rule(&check, entry, problems)).collect();
         rules.sort_by(|one, other| one.from.cmp(&other.from));
-        routes.insert(Arc::clone(&name), Arc::new(Route { name, rules }));
+        routes.insert(Arc::clone(&name), Arc::new(Route { name, rules, written: Written::from(&key.place) }));
     }
     routes
 }
