@@ -6,14 +6,17 @@ pub mod bench;
 mod check;
 pub mod demo;
 mod desk;
+mod explain;
 mod files;
 mod keys;
 mod ledger;
 pub mod output;
 mod prices;
+mod remote;
 mod serve;
 mod test;
 mod text;
+mod vantage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +49,8 @@ enum Verb {
     },
     /// Run the tests beside the policies: given counters, when a call comes, then this is done.
     Test(test::Arguments),
+    /// Why a request, a tenant or a call that nobody made gets what it gets.
+    Explain(explain::Arguments),
     /// Gateway keys.
     Keys {
         #[command(subcommand)]
@@ -68,6 +73,7 @@ pub fn run() -> ExitCode {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Check { folder } => check::run(&folder),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Keys { verb } => keys::run(&verb),
         Verb::Prices(arguments) => prices::run(&arguments),
         Verb::Ledger(arguments) => ledger::run(&arguments),

@@ -4,6 +4,7 @@
 //! that judges a call, for serving, testing, planning and simulating alike. Nothing here reads a file, asks the time or
 //! waits.
 
+pub mod account;
 pub mod amount;
 mod audience;
 pub mod budget;
@@ -17,6 +18,7 @@ pub mod glob;
 pub mod hypothesis;
 pub mod identity;
 pub mod ladder;
+pub mod past;
 pub mod plan;
 pub mod reader;
 pub mod suite;
