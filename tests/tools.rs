@@ -1,6 +1,7 @@
 //! The verbs about policies as they are called: the binary, files in a folder, a gateway that runs.
 
 mod explain;
+mod plan;
 
 mod tests;
 

@@ -11,6 +11,7 @@ mod files;
 mod keys;
 mod ledger;
 pub mod output;
+mod plan;
 mod prices;
 mod remote;
 mod serve;
@@ -49,6 +50,10 @@ enum Verb {
     },
     /// Run the tests beside the policies: given counters, when a call comes, then this is done.
     Test(test::Arguments),
+    /// What a folder would change about the policy that runs, and who changes step.
+    Plan(plan::Arguments),
+    /// Put a folder's policies in force at a running gateway, if what was planned against still runs.
+    Apply(plan::Apply),
     /// Why a request, a tenant or a call that nobody made gets what it gets.
     Explain(explain::Arguments),
     /// Gateway keys.
@@ -73,6 +78,8 @@ pub fn run() -> ExitCode {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Check { folder } => check::run(&folder),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Plan(arguments) => plan::run(&arguments),
+        Verb::Apply(arguments) => plan::apply(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Keys { verb } => keys::run(&verb),
         Verb::Prices(arguments) => prices::run(&arguments),

@@ -93,7 +93,11 @@ impl Vantage {
 
     fn here(place: &Where, now: Timestamp) -> Result<Self, String> {
         let desk = Desk::open(&place.place)?;
-        let folder = Folder::read(&place.policies)?.priced_by(desk.prices.clone());
+        Self::of_folder(Folder::read(&place.policies)?.priced_by(desk.prices.clone()), desk, now)
+    }
+
+    /// A folder, with the ledger beside it.
+    pub(super) fn of_folder(folder: Folder, desk: Desk, now: Timestamp) -> Result<Self, String> {
         let policy = folder.valid_policy(now)?;
         let tenants = folder.tenants(&policy)?;
         let ledger = desk.reader_if_there()?;
@@ -155,6 +159,17 @@ impl Vantage {
             Books::There { remote, .. } => {
                 let found = remote.find(&format!("/api/v1/tenants/{}", escaped(id)))?;
                 Ok(found.as_ref().and_then(tenant))
+            }
+        }
+    }
+
+    /// The tenants of the directory.
+    pub(super) fn tenants(&self) -> Result<Vec<Tenant>, String> {
+        match &self.books {
+            Books::Here { tenants, .. } => Ok(tenants.iter().map(|tenant| (**tenant).clone()).collect()),
+            Books::There { remote, .. } => {
+                let found = remote.read("/api/v1/tenants")?;
+                Ok(found["tenants"].as_array().into_iter().flatten().filter_map(tenant).collect())
             }
         }
     }

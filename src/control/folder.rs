@@ -151,6 +151,11 @@ impl Files {
         self.policies.iter().chain(&self.tenants).cloned().collect()
     }
 
+    /// SHA-256 over the policies alone, in hex.
+    pub fn policies_digest(&self) -> String {
+        Self { tenants: None, ..self.clone() }.sum()
+    }
+
     fn sum(&self) -> String {
         let mut hash = Sha256::new();
         for source in self.policies.iter().chain(&self.tenants) {

@@ -4,11 +4,9 @@ use serde_json::json;
 
 use crate::cli::desk::Form;
 use crate::cli::vantage::{Vantage, Where, now};
-use crate::domain::standing::{Dimensions, Standing};
+use crate::domain::standing::Standing;
 use crate::domain::tenant::Tenant;
-use crate::policy::Policy;
 use crate::policy::account::Account;
-use crate::policy::budget::Dimension;
 
 use super::render::{Head, explanation};
 
@@ -25,7 +23,7 @@ pub(super) fn explained(id: &str, place: &Where, form: Form) -> Result<Option<St
     let policy = &vantage.policy;
     let (mut standings, mut notes) = (Vec::new(), Vec::new());
     for (at, budget) in policy.budgets.iter().enumerate().filter(|(at, _)| policy.concerns(*at, &tenant)) {
-        let Some(key) = key_of(policy, at, &tenant) else {
+        let Some(key) = policy.tenant_key(at, &tenant) else {
             let per: Vec<&str> = budget.per.iter().map(|dimension| dimension.as_str()).collect();
             notes.push(format!("{} has a counter per {}: explain a request to see one", budget.name, per.join(", ")));
             continue;
@@ -41,26 +39,6 @@ pub(super) fn explained(id: &str, place: &Where, form: Form) -> Result<Option<St
     }
     let account = Account::of_tenant(policy, &tenant, &standings, now);
     Ok(Some(explanation(&head(&vantage, &tenant, notes), &account, form)))
-}
-
-/// The counter that all calls of a tenant share in a budget; `None` where they have several.
-fn key_of(policy: &Policy, budget: usize, tenant: &Tenant) -> Option<String> {
-    let fixed = [Dimension::TenantId, Dimension::Plan, Dimension::Segment];
-    let per = &policy.budgets.get(budget)?.per;
-    let dimensions = Dimensions {
-        tenant_id: tenant.id.as_str(),
-        plan: policy.plan(tenant).map(|plan| plan.name.as_ref()),
-        segment: tenant.segment.as_deref(),
-        endpoint_tag: "",
-        prompt_version: "",
-        data_mode: "",
-        environment: "",
-        user_id: None,
-        workflow_id: None,
-        provider: "",
-        model: "",
-    };
-    per.iter().all(|dimension| fixed.contains(dimension)).then(|| policy.counter_key(budget, &dimensions))?
 }
 
 fn head(vantage: &Vantage, tenant: &Tenant, notes: Vec<String>) -> Head {
