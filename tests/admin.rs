@@ -8,7 +8,10 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use jiff::tz::TimeZone;
-use plimsoll::admin::{AdminState, Ask, BudgetView, PolicyView, ReloadView, TenantRefusal, TenantView, router, serve};
+use plimsoll::admin::{
+    AdminState, Ask, BudgetView, PolicyView, Push, PushRefusal, ReloadView, TenantRefusal, TenantView, router, serve,
+};
+use plimsoll::control::Change;
 use plimsoll::domain::attribution::{Attribution, DataMode};
 use plimsoll::domain::clock::{ManualClock, Timestamp};
 use plimsoll::domain::tenant::{Tenant, TenantId};
@@ -36,6 +39,7 @@ fn policy(ok: bool) -> PolicyView {
         mode: "enforce".into(),
         loaded_at: "2026-11-18T12:00:00Z".into(),
         last_reload,
+        sources: Vec::new(),
     }
 }
 
@@ -114,8 +118,14 @@ fn office_asking(running: Ask<PolicyView>) -> Office {
             doubts.settle_doubt(&id, &evidence, &|_, _| None).map_err(|error| error.to_string())
         }),
         policy: running,
-        apply: Box::new(|text| match text {
-            Some(text) if text.contains("nonsense") => Err(vec![json!({"code": "E101", "line": 1})]),
+        counters: Box::new(|_| Vec::new()),
+        apply: Box::new(|push| match push {
+            Push { expected: Some(expected), .. } if expected != "r1 9f3c1ae" => {
+                Err(PushRefusal::Moved { running: "r1 9f3c1ae".into() })
+            }
+            Push { change: Some(Change::Text(text)), .. } if text.contains("nonsense") => {
+                Err(PushRefusal::Broken(vec![json!({"code": "E101", "line": 1})]))
+            }
             _ => Ok(policy(true)),
         }),
         ready: Box::new(|| true),
@@ -196,6 +206,7 @@ async fn the_description_lists_every_promised_call() {
     calls.sort();
     insta::assert_snapshot!(calls.join("\n"), @"
     DELETE /api/v1/tenants/{tenantId}
+    GET /api/v1/counters
     GET /api/v1/decisions
     GET /api/v1/in-doubt
     GET /api/v1/policy
@@ -363,6 +374,26 @@ async fn a_policy_is_applied_or_refused_with_its_diagnostics() {
     let (status, problem) = office.call("POST", "/api/v1/policy", "nonsense").await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(problem["diagnostics"], json!([{"code": "E101", "line": 1}]));
+    for (revision, status) in [("\"r1 9f3c1ae\"", 200), ("*", 200), ("r2", 412), ("\"r1 0000000\"", 412)] {
+        let request = Request::post("/api/v1/policy").header("authorization", format!("Bearer {TOKEN}"));
+        let request = request.header("if-match", revision).body(Body::from("version: 1")).expect("well formed");
+        assert_eq!(office.send(request).await.0.as_u16(), status, "{revision}");
+    }
+    for (body, says) in [
+        (r#"{"files":[{"name":"../a.yaml","text":"x"}]}"#, "`../a.yaml` is no name of a policy file"),
+        (r#"{"files":[{"name":".a.yaml","text":"x"}]}"#, "is no name of a policy file"),
+        (r#"{"files":[{"name":"a_test.yaml","text":"x"}]}"#, "is no name of a policy file"),
+        (r#"{"files":[{"name":"tenants.csv","text":"x"}]}"#, "is no name of a policy file"),
+        (r#"{"files":[{"name":"a.yaml","text":""},{"name":"a.yaml","text":""}]}"#, "`a.yaml` is given twice"),
+        (r#"{"files":[]}"#, "there is no policy among the files"),
+        ("[]", "the body is no list of files as JSON"),
+    ] {
+        let request = Request::post("/api/v1/policy").header("authorization", format!("Bearer {TOKEN}"));
+        let request = request.header("content-type", "application/json").body(Body::from(body)).expect("well formed");
+        let (status, _, text) = office.send(request).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+        assert!(text.contains(says), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -33,3 +33,5 @@ mod process;
 mod sdk;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tools;

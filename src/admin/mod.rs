@@ -4,6 +4,7 @@
 //! nothing: what it shows and changes comes in through [`AdminState`]. It fetches no URL and starts no process.
 
 mod access;
+mod counters;
 mod health;
 mod in_doubt;
 mod parameters;
@@ -35,10 +36,11 @@ use crate::domain::tenant::{Tenant, TenantId};
 use crate::ledger::{Evidence, LedgerReader, Settled};
 use crate::telemetry::Metrics;
 
+pub use policy::{Push, PushRefusal};
 pub use problem::Problem;
 pub use serve::serve;
 pub use tenants::TenantRefusal;
-pub use views::{BudgetView, MarginView, PolicyView, ReloadView, TenantView};
+pub use views::{BudgetView, CounterView, MarginView, PolicyView, ReloadView, SourceView, TenantView};
 
 /// API calls that run at once; one more is told to come back.
 const CALLS_AT_ONCE: usize = 64;
@@ -82,8 +84,10 @@ pub struct AdminState {
     pub settle_doubt: Order<(String, Evidence), Result<Settled, String>>,
     /// The running policy.
     pub policy: Ask<PolicyView>,
-    /// Validates and applies: the given YAML, or the directory read again. `Err` holds the diagnostics.
-    pub apply: Order<Option<String>, Result<PolicyView, Vec<serde_json::Value>>>,
+    /// The live counters; with a tenant, its own and the shared ones.
+    pub counters: AskOf<Option<TenantId>, Vec<CounterView>>,
+    /// Validates and applies a policy, or reads the directory again.
+    pub apply: Order<Push, Result<PolicyView, PushRefusal>>,
     /// Whether the data plane takes traffic.
     pub ready: Ask<bool>,
 }
@@ -125,6 +129,7 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(in_doubt::all))
         .routes(routes!(in_doubt::resolve))
         .routes(routes!(policy::policy, policy::apply))
+        .routes(routes!(counters::counters))
         .layer(limits)
         .layer(DefaultBodyLimit::max(BODY_BYTES));
     let (router, document) = OpenApiRouter::with_openapi(Description::openapi())

@@ -84,6 +84,38 @@ pub struct PolicyView {
     pub loaded_at: String,
     /// How the last load went; a failed one leaves the running policy as it is.
     pub last_reload: ReloadView,
+    /// The files that it was compiled from.
+    pub sources: Vec<SourceView>,
+}
+
+/// A policy file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SourceView {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// One live counter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CounterView {
+    /// What is counted, as one text: the budget's name, match, per, period and time zone. A policy that says the same counts on.
+    pub identity: String,
+    /// The values of the budget's `per`, in its order; empty for a shared counter.
+    pub key: Vec<String>,
+    /// When its window began (RFC 3339, UTC); null for windows without a beginning.
+    pub starts_at: Option<String>,
+    /// When its window ends; null for windows without an end.
+    pub resets_at: Option<String>,
+    /// Nano-dollars, posted and in doubt.
+    pub nano_usd: i64,
+    /// Tokens, posted and in doubt.
+    pub tokens: i64,
+    /// Logical requests.
+    pub requests: i64,
+    /// When its `decide` step was reached.
+    pub decide_opened: Option<String>,
 }
 
 /// How a load of the policy ended.

@@ -81,6 +81,11 @@ impl Desk {
         Ok(ledger)
     }
 
+    /// The ledger to read, when there is one.
+    pub(super) fn reader_if_there(&self) -> Result<Option<LedgerReader>, String> {
+        if self.ledger.exists() { self.reader().map(Some) } else { Ok(None) }
+    }
+
     fn there(&self) -> Result<(), String> {
         let name = self.ledger.display();
         if self.ledger.exists() {

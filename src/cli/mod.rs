@@ -7,12 +7,17 @@ mod check;
 pub mod demo;
 mod desk;
 mod explain;
+mod files;
 mod keys;
 mod ledger;
 pub mod output;
+mod plan;
 mod prices;
+mod remote;
 mod serve;
+mod test;
 mod text;
+mod vantage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,7 +44,13 @@ enum Verb {
     Demo(demo::Arguments),
     /// Validate policies without starting anything.
     Check(check::Arguments),
-    /// Say what a diagnostic's code means, with a wrong and a right example.
+    /// Run the tests beside the policies: given counters, when a call comes, then this is done.
+    Test(test::Arguments),
+    /// What a folder would change about the policy that runs, and who changes step.
+    Plan(plan::Arguments),
+    /// Put a folder's policies in force at a running gateway, if what was planned against still runs.
+    Apply(plan::Apply),
+    /// Why a request, a tenant or a call that nobody made gets what it gets; and what a diagnostic's code means.
     Explain(explain::Arguments),
     /// Gateway keys.
     Keys {
@@ -62,6 +73,9 @@ pub fn run() -> ExitCode {
         Verb::Serve { config } => serve::run(config.as_deref()),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Plan(arguments) => plan::run(&arguments),
+        Verb::Apply(arguments) => plan::apply(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Keys { verb } => keys::run(&verb),
         Verb::Prices(arguments) => prices::run(&arguments),

@@ -25,6 +25,38 @@ pub struct Files {
     pub digest: String,
 }
 
+/// Other policies than those of a folder.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// One text: in place of the only policy file, else of `policy.yaml`.
+    Text(String),
+    /// All of them.
+    Files(Vec<Source>),
+}
+
+impl Change {
+    /// Every policy of a folder, under names that a policy file may have there.
+    pub fn files(files: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
+        let mut sources: Vec<Source> = Vec::new();
+        for (name, text) in files {
+            let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+            if !plain || name.len() > 200 || !is_policy(Path::new(&name)) {
+                return Err(format!(
+                    "`{name}` is no name of a policy file: letters, digits, `.`, `_`, `-`, ending in `.yaml`"
+                ));
+            }
+            if sources.iter().any(|other| *other.name == *name) {
+                return Err(format!("`{name}` is given twice"));
+            }
+            sources.push(Source::new(&name, &text));
+        }
+        if sources.is_empty() {
+            return Err("there is no policy among the files".to_owned());
+        }
+        Ok(Self::Files(sources))
+    }
+}
+
 impl Files {
     /// Reads a folder. A folder that does not exist is empty: everything is metered, nothing enforced.
     pub fn read(folder: &Path) -> Result<Self, Box<Diagnostic>> {
@@ -57,14 +89,28 @@ impl Files {
         Ok(files)
     }
 
-    /// The same with another policy text: in place of the only policy file, else of `policy.yaml`.
-    pub fn with_policy(mut self, text: &str) -> Self {
-        let name = self.policy_name();
-        let source = Source { name: Arc::clone(&name), text: Arc::from(text) };
-        match self.policies.iter_mut().find(|other| other.name == name) {
-            Some(other) => *other = source,
-            None => self.policies.push(source),
+    /// The folder's tests: every `*_test.yaml`, by name.
+    pub fn tests(folder: &Path) -> Result<Vec<Source>, Box<Diagnostic>> {
+        let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
+        let mut paths: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| is_test(path)).collect();
+        paths.sort();
+        paths.iter().map(|path| source(path)).collect()
+    }
+
+    /// The same with other policies. Their names have been checked.
+    pub fn with(mut self, change: &Change) -> Self {
+        match change {
+            Change::Text(text) => {
+                let source = Source { name: self.policy_name(), text: Arc::from(text.as_str()) };
+                match self.policies.iter_mut().find(|other| other.name == source.name) {
+                    Some(other) => *other = source,
+                    None => self.policies.push(source),
+                }
+            }
+            Change::Files(files) => self.policies.clone_from(files),
         }
+        self.policies.sort_by(|one, other| one.name.cmp(&other.name));
         self.digest = self.sum();
         self
     }
@@ -76,24 +122,39 @@ impl Files {
         }
     }
 
-    /// Writes the policy that `with_policy` took: to a new file, then renamed over the old.
-    pub fn write_policy(&self, folder: &Path) -> Result<(), Box<Diagnostic>> {
-        let name = self.policy_name();
-        let Some(source) = self.policies.iter().find(|source| source.name == name) else { return Ok(()) };
-        let target = folder.join(&*name);
-        let fresh = folder.join(format!(".{name}.new"));
-        let written = fs::create_dir_all(folder).and_then(|()| {
-            let mut file = fs::File::create(&fresh)?;
-            file.write_all(source.text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&fresh, &target)
-        });
-        written.map_err(|error| unreadable(&target, &error))
+    /// Writes the policies that differ from `old`: each to a new file first, then all renamed over the old ones. A policy
+    /// that is no longer among them is deleted.
+    pub fn write(&self, folder: &Path, old: &Self) -> Result<(), Box<Diagnostic>> {
+        fs::create_dir_all(folder).map_err(|error| unreadable(folder, &error))?;
+        let changed: Vec<&Source> = self.policies.iter().filter(|source| !old.policies.contains(source)).collect();
+        let fresh = |source: &Source| folder.join(format!(".{}.new", source.name));
+        for source in &changed {
+            let path = fresh(source);
+            let written = fs::File::create(&path).and_then(|mut file| {
+                file.write_all(source.text.as_bytes())?;
+                file.sync_all()
+            });
+            written.map_err(|error| unreadable(&path, &error))?;
+        }
+        for source in changed {
+            let target = folder.join(&*source.name);
+            fs::rename(fresh(source), &target).map_err(|error| unreadable(&target, &error))?;
+        }
+        for gone in old.policies.iter().filter(|old| !self.policies.iter().any(|source| source.name == old.name)) {
+            let target = folder.join(&*gone.name);
+            fs::remove_file(&target).map_err(|error| unreadable(&target, &error))?;
+        }
+        Ok(())
     }
 
     /// Every text, for excerpts.
     pub fn sources(&self) -> Vec<Source> {
         self.policies.iter().chain(&self.tenants).cloned().collect()
+    }
+
+    /// SHA-256 over the policies alone, in hex.
+    pub fn policies_digest(&self) -> String {
+        Self { tenants: None, ..self.clone() }.sum()
     }
 
     fn sum(&self) -> String {
@@ -112,9 +173,18 @@ impl Files {
 }
 
 fn is_policy(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = file_name(path);
     let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    yaml && !name.starts_with('.') && !name.ends_with("_test.yaml") && !name.ends_with("_test.yml")
+    yaml && !name.starts_with('.') && !is_test(path)
+}
+
+fn is_test(path: &Path) -> bool {
+    let name = file_name(path);
+    !name.starts_with('.') && (name.ends_with("_test.yaml") || name.ends_with("_test.yml"))
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 fn source(path: &Path) -> Result<Source, Box<Diagnostic>> {

@@ -27,6 +27,7 @@ use crate::wire::Family;
 
 use folder::Files;
 
+pub use folder::Change;
 pub use past::{Begin, Buckets, CountersOf, History, PastCounter, PastStep, Replay, Replayed, Seed, Seeded};
 
 /// Everything that a call is judged by. Never changes once it is made.
@@ -48,9 +49,16 @@ pub struct Snapshot {
     held_in_file: BTreeSet<TenantId>,
     /// Whether a policy file is behind it.
     has_files: bool,
+    /// The texts that it was compiled from.
+    pub sources: Vec<Source>,
 }
 
 impl Snapshot {
+    /// Whether a revision is this one: `r42 9f3c1ae`, or `r42` alone.
+    pub fn is_called(&self, revision: &str) -> bool {
+        *self.revision == *revision || self.revision.split(' ').next() == Some(revision)
+    }
+
     /// The windows that hold `at` of every budget that counts a call of these dimensions, but for calendar windows that are
     /// over.
     pub fn counters(&self, meter: &Meter, at: Timestamp, dimensions: &Dimensions<'_>) -> Vec<Arc<WindowCounter>> {
@@ -83,6 +91,24 @@ pub struct Broken {
     pub diagnostics: Vec<Diagnostic>,
     /// The texts, for excerpts.
     pub sources: Vec<Source>,
+}
+
+/// Why a new policy is not in force.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It has mistakes, or cannot be written.
+    Broken(Broken),
+    /// Another revision runs than was expected.
+    Moved {
+        /// The one that runs.
+        running: Arc<str>,
+    },
+}
+
+impl From<Broken> for Refusal {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
 }
 
 /// What control needs to begin.
@@ -185,16 +211,22 @@ impl Control {
         work()
     }
 
-    /// Validates a policy text, writes it into the folder in one step, and puts it in force.
-    pub fn apply(&self, text: &str) -> Result<Arc<Snapshot>, Broken> {
+    /// Validates a new policy, writes it into the folder, and puts it in force; but only when `expected` runs, where a
+    /// revision is expected. No reload comes between that look and the swap.
+    pub fn apply(&self, change: &Change, expected: Option<&str>) -> Result<Arc<Snapshot>, Refusal> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.load();
+        if expected.is_some_and(|expected| !running.is_called(expected)) {
+            return Err(Refusal::Moved { running: Arc::clone(&running.revision) });
+        }
         let unreadable = |diagnostic: Box<Diagnostic>| Broken { diagnostics: vec![*diagnostic], sources: Vec::new() };
-        let files = Files::read(&self.around.folder).map_err(unreadable)?.with_policy(text);
+        let old = Files::read(&self.around.folder).map_err(unreadable)?;
+        let files = old.clone().with(change);
         build(&self.around, &files, 0).map_err(|broken| self.rejected(broken))?;
-        files.write_policy(&self.around.folder).map_err(unreadable)?;
+        files.write(&self.around.folder, &old).map_err(unreadable)?;
         let files = Files::read(&self.around.folder).map_err(unreadable)?;
         seen.clone_from(&files.digest);
-        self.put_in_force(&files)
+        Ok(self.put_in_force(&files)?)
     }
 
     /// A folder that has lost its last policy is more likely unmounted than meant.
@@ -263,6 +295,7 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
                 loaded_at: now,
                 held_in_file,
                 has_files: !files.policies.is_empty(),
+                sources: files.policies.clone(),
             };
             Ok((snapshot, diagnostics))
         }

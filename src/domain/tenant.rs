@@ -78,6 +78,15 @@ pub struct Revenue {
     pub per: Period,
 }
 
+impl Revenue {
+    /// `199/month`. `None` for what is not more than nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (amount, per) = text.split_once('/')?;
+        let amount = Money::parse_decimal(amount.trim()).filter(|amount| *amount > Money::ZERO)?;
+        Some(Self { amount, per: Period::parse(per.trim())? })
+    }
+}
+
 /// One tenant of the directory. Never filled from a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {

@@ -5,19 +5,23 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use crate::admin::{AdminState, BudgetView, PolicyView, ReloadView, TenantRefusal, TenantView};
-use crate::control::{Broken, Control, Reload, Snapshot};
-use crate::diagnostic::Diagnostic;
+use crate::admin::{
+    AdminState, BudgetView, CounterView, PolicyView, Push, PushRefusal, ReloadView, SourceView, TenantRefusal,
+    TenantView,
+};
+use crate::control::{Broken, Change, Control, Refusal, Reload, Snapshot};
+use crate::diagnostic::{Diagnostic, Source};
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Standing, Unit};
 use crate::domain::tenant::{Tenant, TenantId};
-use crate::domain::window::rfc3339;
+use crate::domain::window::{Window, rfc3339};
 use crate::gateway::Gateway;
 use crate::gateway::panics::caught_so_far;
 use crate::meter::counter::{Counter, CounterName};
 use crate::policy::budget::Budget;
-use crate::policy::budget_state;
 use crate::policy::decision::State;
+use crate::policy::identity::Identity;
+use crate::policy::{KEY_SEPARATOR, budget_state};
 use crate::telemetry::{BudgetReading, Readings};
 
 /// Everything the admin listener needs.
@@ -26,7 +30,7 @@ pub(super) fn state(gateway: &Arc<Gateway>, token: &SecretString) -> AdminState 
     gateway.metrics.read_from(move || readings(&scraped));
     let handle = || Arc::clone(gateway);
     let (zone, all, one, put, gone) = (handle(), handle(), handle(), handle(), handle());
-    let (policy, apply, ready, doubts) = (handle(), handle(), handle(), handle());
+    let (policy, apply, ready, doubts, counters) = (handle(), handle(), handle(), handle(), handle());
     AdminState {
         ledger: gateway.ledger.reader(),
         metrics: Arc::clone(&gateway.metrics),
@@ -53,16 +57,58 @@ pub(super) fn state(gateway: &Arc<Gateway>, token: &SecretString) -> AdminState 
             doubts.control.between_reloads(settle).map_err(|error| error.to_string())
         }),
         policy: Box::new(move || policy_view(&policy.control)),
-        apply: Box::new(move |text| {
-            let outcome = match text {
-                Some(text) => apply.control.apply(&text),
-                None => apply.control.reload_now(),
-            };
-            super::note_reload(&apply, &outcome);
-            outcome.map(|_| policy_view(&apply.control)).map_err(|Broken { diagnostics, .. }| as_json(&diagnostics))
-        }),
+        counters: Box::new(move |tenant| counter_views(&counters, tenant.as_ref())),
+        apply: Box::new(move |Push { change, expected }| push(&apply, change.as_ref(), expected.as_deref())),
         ready: Box::new(move || ready.ledger.healthy()),
     }
+}
+
+/// Puts a policy in force, or reads the folder again.
+fn push(gateway: &Gateway, change: Option<&Change>, expected: Option<&str>) -> Result<PolicyView, PushRefusal> {
+    let outcome = match (change, expected) {
+        (Some(change), expected) => gateway.control.apply(change, expected),
+        (None, Some(expected)) if !gateway.control.load().is_called(expected) => {
+            Err(Refusal::Moved { running: Arc::clone(&gateway.control.load().revision) })
+        }
+        (None, _) => gateway.control.reload_now().map_err(Refusal::from),
+    };
+    let outcome = match outcome {
+        Err(Refusal::Moved { running }) => return Err(PushRefusal::Moved { running: running.to_string() }),
+        Err(Refusal::Broken(broken)) => Err(broken),
+        Ok(snapshot) => Ok(snapshot),
+    };
+    super::note_reload(gateway, &outcome);
+    outcome
+        .map(|_| policy_view(&gateway.control))
+        .map_err(|Broken { diagnostics, .. }| PushRefusal::Broken(as_json(&diagnostics)))
+}
+
+/// Counters whose window is not over.
+fn counter_views(gateway: &Gateway, tenant: Option<&TenantId>) -> Vec<CounterView> {
+    let now = gateway.clock.now();
+    let mut views = Vec::new();
+    gateway.meter.for_each(|identity, key, counter| {
+        let Some(window) = counter.present().filter(|present| present.window().contains(now)) else { return };
+        let whose = Identity::parse(identity).and_then(|text| text.tenant_of(key).map(str::to_owned));
+        if tenant.is_some_and(|tenant| whose.is_some_and(|whose| whose != tenant.as_str())) {
+            return;
+        }
+        let used = |unit| window.cell(unit).used();
+        let moment = |at: Timestamp| at.to_string();
+        let Window { start, end } = window.window();
+        views.push(CounterView {
+            identity: identity.to_string(),
+            key: key.split(KEY_SEPARATOR).filter(|_| !key.is_empty()).map(str::to_owned).collect(),
+            starts_at: Some(start).filter(|start| *start != Window::EVER.start).map(moment),
+            resets_at: Some(end).filter(|end| *end != Window::EVER.end).map(moment),
+            nano_usd: used(Unit::Money),
+            tokens: used(Unit::Tokens),
+            requests: used(Unit::Requests),
+            decide_opened: window.decide_opened().map(moment),
+        });
+    });
+    views.sort_by(|one, other| (&one.identity, &one.key).cmp(&(&other.identity, &other.key)));
+    views
 }
 
 fn as_json(diagnostics: &[Diagnostic]) -> Vec<serde_json::Value> {
@@ -78,7 +124,12 @@ fn policy_view(control: &Control) -> PolicyView {
         mode: snapshot.policy.mode.as_str().to_owned(),
         loaded_at: rfc3339(snapshot.loaded_at, zone),
         last_reload: ReloadView { ok, at: rfc3339(at, zone), diagnostics: as_json(&diagnostics) },
+        sources: snapshot.sources.iter().map(source_view).collect(),
     }
+}
+
+fn source_view(source: &Source) -> SourceView {
+    SourceView { name: source.name.to_string(), text: source.text.to_string() }
 }
 
 fn put_tenant(gateway: &Gateway, tenant: Tenant) -> Result<(), TenantRefusal> {

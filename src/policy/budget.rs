@@ -10,11 +10,11 @@ use crate::domain::standing::{Dimensions, Unit};
 use crate::domain::tenant::Revenue;
 use crate::domain::window::{Period, Span};
 
-use super::Mode;
 use super::amount::WHOLE;
 use super::exchange::Rate;
 use super::glob::Glob;
 use super::ladder::Ladder;
+use super::{Mode, Written};
 
 /// What budgets match and count by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -187,6 +187,8 @@ pub struct Budget {
     pub within: Option<Within>,
     /// When somebody should look at it again.
     pub review_by: Option<Date>,
+    /// Where it is written.
+    pub written: Written,
 }
 
 impl Budget {

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use crate::domain::window::Period;
+use crate::domain::money::Money;
+use crate::domain::standing::Unit;
+use crate::domain::window::{Period, Span};
 
 use super::Policy;
+use super::budget::Amount;
+use super::exception::{Exception, Never};
 use super::ladder::{Remedies, Rung, Scope, Scoped, percent};
-use super::route::RouteRule;
+use super::route::{Route, RouteRule};
 
 /// `cap 600 output tokens; 20 requests/min on non_critical`; a step that only notifies names whom.
 pub(super) fn rung(rung: &Rung) -> String {
@@ -19,8 +23,7 @@ pub(super) fn rung(rung: &Rung) -> String {
         parts.push(format!("for {} of tenants", percent(rung.rollout.share())));
     }
     if parts.is_empty() {
-        let targets: Vec<&str> = rung.notify.iter().map(super::ladder::NotifyTarget::as_str).collect();
-        return format!("notify {}", targets.join(", "));
+        return format!("notify {}", targets(rung));
     }
     parts.join("; ")
 }
@@ -48,24 +51,101 @@ pub(super) fn outside_promise(policy: &Policy) -> Vec<String> {
     sentences
 }
 
+/// `tenant_month: $900/month instead, never route, until 2027-01-31: January renewal (dana@example.com)`.
+pub(super) fn exception(policy: &Policy, exception: &Exception) -> String {
+    let budget = exception.budget.and_then(|budget| policy.budgets.get(budget));
+    let mut terms = Vec::new();
+    if let Some((limit, budget)) = exception.limit.zip(budget) {
+        terms.push(format!("{} instead", amount(limit, budget.unit, budget.span)));
+    }
+    terms.extend(exception.ladder.as_ref().map(|ladder| format!("escalation {} where it is gentler", ladder.name)));
+    let never = never(exception.never);
+    if !never.is_empty() {
+        terms.push(format!("never {never}"));
+    }
+    terms.push(format!("until {}", exception.expires));
+    let name = budget.map_or("every budget", |budget| &budget.name);
+    let approved: Vec<&str> = exception.approved_by.iter().map(AsRef::as_ref).collect();
+    format!("{name}: {}: {} ({})", terms.join(", "), exception.reason, approved.join(", "))
+}
+
+/// `throttle, route`.
+pub(super) fn never(never: Never) -> String {
+    let words = [
+        ("cap_output_tokens", never.cap),
+        ("throttle", never.throttle),
+        ("route", never.route),
+        ("block", never.block),
+    ];
+    words.into_iter().filter(|(_, set)| *set).map(|(word, _)| word).collect::<Vec<_>>().join(", ")
+}
+
+/// `$150/month`, `2000000 tokens/day`, `30% of revenue/month`.
+pub(super) fn amount(amount: Amount, unit: Unit, span: Span) -> String {
+    match amount {
+        Amount::Fixed(number) => format!("{}/{span}", quantity(number, unit)),
+        Amount::Revenue { share, .. } => format!("{} of revenue/{span}", percent(share)),
+    }
+}
+
+/// `$150`, `2000000 tokens`.
+pub(super) fn quantity(number: i64, unit: Unit) -> String {
+    match unit {
+        Unit::Money => {
+            let text = Money::from_nano(number).to_string();
+            text.strip_suffix(".00").map_or_else(|| text.clone(), str::to_owned)
+        }
+        Unit::Tokens => format!("{number} tokens"),
+        Unit::Requests => format!("{number} requests"),
+    }
+}
+
+/// What a step does, as `rung` says it, but routes by their names: `cap 600 output tokens; → cheaper on non_critical`.
+pub(super) fn briefly(rung: &Rung) -> String {
+    let mut parts = brief_remedies(&rung.remedies);
+    if let Some(ask) = &rung.ask {
+        let otherwise = brief_remedies(&ask.otherwise).join("; ");
+        parts.push(format!("ask {}; after {} {otherwise}", ask.whom.as_str(), in_words(ask.within)));
+    }
+    if !rung.rollout.is_all() {
+        parts.push(format!("for {} of tenants", percent(rung.rollout.share())));
+    }
+    if parts.is_empty() { format!("notify {}", targets(rung)) } else { parts.join("; ") }
+}
+
+/// `account_owner, slack:llm-margin`.
+pub(super) fn targets(rung: &Rung) -> String {
+    let targets: Vec<&str> = rung.notify.iter().map(super::ladder::NotifyTarget::as_str).collect();
+    targets.join(", ")
+}
+
+/// The actions, routes by their names.
+pub(super) fn brief_remedies(remedies: &Remedies) -> Vec<String> {
+    worded(remedies, |route| format!("→ {}", route.name))
+}
+
 fn remedies(remedies: &Remedies) -> Vec<String> {
+    worded(remedies, |route| {
+        let models = route.rules.chunk_by(|one, other| one.from == other.from);
+        let words = models.filter_map(|rules| {
+            let targets: Vec<String> = rules.iter().map(target).collect();
+            Some(format!("{} → {}", rules.first()?.from, targets.join(" or ")))
+        });
+        words.collect::<Vec<_>>().join(", ")
+    })
+}
+
+fn worded(remedies: &Remedies, route: impl Fn(&Route) -> String) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(cap) = &remedies.cap {
         scoped(&cap.tokens, &mut parts, |tokens| format!("cap {tokens} output tokens"));
         parts.extend(cap.reasoning.map(|tokens| format!("cap {tokens} output tokens of reasoning models")));
     }
     if let Some(rates) = &remedies.throttle {
-        scoped(rates, &mut parts, |rate| format!("{} requests/{}", rate.requests, short(rate.per)));
+        scoped(rates, &mut parts, |rate| self::rate(rate.requests, rate.per));
     }
     if let Some(routes) = &remedies.route {
-        scoped(routes, &mut parts, |route| {
-            let models = route.rules.chunk_by(|one, other| one.from == other.from);
-            let words = models.filter_map(|rules| {
-                let targets: Vec<String> = rules.iter().map(target).collect();
-                Some(format!("{} → {}", rules.first()?.from, targets.join(" or ")))
-            });
-            words.collect::<Vec<_>>().join(", ")
-        });
+        scoped(routes, &mut parts, |one| route(one));
     }
     match remedies.block {
         Some(Scope::All) => parts.push("block all requests".to_owned()),
@@ -84,6 +164,11 @@ fn target(rule: &RouteRule) -> String {
 fn scoped<T>(values: &Scoped<T>, parts: &mut Vec<String>, words: impl Fn(&T) -> String) {
     parts.extend(values.all.as_ref().map(&words));
     parts.extend(values.non_critical.as_ref().map(|value| format!("{} on non_critical", words(value))));
+}
+
+/// `20 requests/min`.
+pub(super) fn rate(requests: u32, per: Period) -> String {
+    format!("{requests} requests/{}", short(per))
 }
 
 fn short(period: Period) -> &'static str {

@@ -6,6 +6,7 @@ use jiff::civil::Date;
 
 use crate::domain::clock::Timestamp;
 
+use super::Written;
 use super::budget::Amount;
 use super::ladder::Ladder;
 
@@ -57,6 +58,8 @@ pub struct Exception {
     pub expires: Date,
     /// The first moment at which it no longer applies.
     pub until: Timestamp,
+    /// Where it is written.
+    pub written: Written,
 }
 
 impl Exception {

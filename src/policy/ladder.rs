@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Standing;
 
+use super::Written;
 use super::amount::WHOLE;
 use super::decision::{Step, StepSet, Throttle};
 use super::rollout::Rollout;
@@ -203,6 +204,8 @@ pub struct Rung {
     pub status: u16,
     /// The words of a refusal.
     pub message: Option<Arc<str>>,
+    /// Where it is written.
+    pub written: Written,
 }
 
 impl Rung {

@@ -4,6 +4,7 @@
 //! that judges a call, for serving, testing, planning and simulating alike. Nothing here reads a file, asks the time or
 //! waits.
 
+pub mod account;
 pub mod advice;
 pub mod amount;
 mod audience;
@@ -13,19 +14,26 @@ mod compile;
 pub mod coverage;
 pub mod decision;
 mod describe;
+pub mod difference;
 mod evaluate;
 pub mod exception;
 pub mod exchange;
 mod family;
 pub mod glob;
+pub mod hypothesis;
 pub mod identity;
+pub mod impact;
 pub mod ladder;
+pub mod past;
 pub mod plan;
 pub mod reader;
 pub mod rollout;
 pub mod route;
 pub mod segment;
+pub mod suite;
+pub mod trace;
 pub mod tree;
+mod written;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +58,7 @@ use segment::Segment;
 pub use compile::{Compiled, ModelFacts, Surroundings, compile};
 pub use describe::in_words;
 pub use evaluate::{CallFacts, budget_state, evaluate, reached};
+pub use written::Written;
 
 /// Separates the values of a counter's key.
 pub const KEY_SEPARATOR: char = '\u{1f}';

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::money::Money;
 
+use super::Written;
 use super::amount::PlannedPer;
 use super::budget::Amount;
 use super::glob::Glob;
@@ -26,6 +27,8 @@ pub struct Plan {
     pub upgrade_url: Option<Arc<str>>,
     /// The words of a refusal when the step has none.
     pub message: Option<Arc<str>>,
+    /// Where it is written.
+    pub written: Written,
 }
 
 /// One pattern of endpoint tags.
@@ -39,6 +42,8 @@ pub struct Endpoint {
     pub planned_cost: Option<(Money, PlannedPer)>,
     /// Who answers for it.
     pub owner: Option<Arc<str>>,
+    /// Where it is written.
+    pub written: Written,
 }
 
 /// What becomes of calls without a tenant.

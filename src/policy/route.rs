@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::domain::content::Content;
 use crate::domain::model::is_release_of;
 
+use super::Written;
+
 /// One target of one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteRule {
@@ -42,6 +44,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// The rules, sorted by the model that is asked for; those of one model in the order of the file.
     pub rules: Vec<RouteRule>,
+    /// Where it is written.
+    pub written: Written,
 }
 
 /// What a call asks of the model that answers it.

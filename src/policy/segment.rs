@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::domain::content::Content;
 use crate::domain::model::is_release_of;
 
+use super::Written;
 use super::decision::ToolOutput;
 use super::exception::Never;
 use super::glob::Glob;
@@ -25,6 +26,8 @@ pub struct Segment {
     pub flagship: Option<Flagship>,
     /// The longest result of a tool that is taken, in tokens.
     pub max_tool_output: Option<u64>,
+    /// Where it is written.
+    pub written: Written,
 }
 
 /// The gate before the flagship models.

@@ -7,6 +7,7 @@ use plimsoll::domain::attribution::Attribution;
 use plimsoll::domain::standing::{Standing, Standings};
 use plimsoll::domain::tenant::{Tenant, TenantId};
 use plimsoll::policy::decision::Actions;
+use plimsoll::policy::trace::{Action, Trace};
 use plimsoll::policy::{CallFacts, Policy, evaluate};
 use proptest::prelude::*;
 
@@ -124,6 +125,20 @@ fn at_least_as_strict(harsh: &Actions, mild: &Actions) -> bool {
 }
 
 proptest! {
+    #[test]
+    fn every_action_has_a_rule_behind_it_and_no_rule_is_behind_an_action_that_is_not_there(shot in a_call(), used in used()) {
+        let policy = policy(EVERYTHING);
+        let tenant = tenant();
+        let facts = shot.facts(&tenant);
+        let trace = Trace::of(&policy, facts, &shot.standings(&policy, &facts, &used));
+        for (dry, actions) in [(false, &trace.decision.actions), (true, &trace.decision.would)] {
+            for action in Action::ALL {
+                let deciders = trace.deciders(action, dry);
+                prop_assert_eq!(action.is_in(actions), !deciders.is_empty(), "{:?} {:?} {:?}", action, actions, deciders);
+            }
+        }
+    }
+
     #[test]
     fn spending_more_never_yields_a_gentler_outcome(shot in a_call(), used in used(), more in 0_i64..20_000_000_000, which in 0_usize..4) {
         let policy = policy(EVERYTHING);

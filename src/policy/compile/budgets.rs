@@ -9,14 +9,14 @@ use crate::diagnostic::Diagnostic;
 use crate::domain::attribution::{DataMode, Environment};
 use crate::domain::standing::Unit;
 use crate::domain::window::Span;
-use crate::policy::Mode;
 use crate::policy::amount::{self, LimitText};
 use crate::policy::budget::{Amount, Budget, Dimension, Limit, Matcher};
 use crate::policy::glob::Glob;
 use crate::policy::identity;
 use crate::policy::ladder::Ladder;
-use crate::policy::reader::{Fields, Problems, expect_list, expect_str, expect_word};
+use crate::policy::reader::{Entry, Fields, Problems, expect_list, expect_str, expect_word};
 use crate::policy::tree::{Kind, Node};
+use crate::policy::{Mode, Written};
 
 use super::family::{self, Link};
 use super::rules::PlanLimit;
@@ -34,7 +34,7 @@ pub(super) fn all(
     let shop = Shop { ground, named, plan_limits, mode };
     let entries = ground.document.budgets.iter();
     let mut links = Vec::new();
-    let budgets = entries.filter_map(|(key, node)| shop.budget((&key.text, node), &mut links, problems));
+    let budgets = entries.filter_map(|(key, node)| shop.budget((key, node), &mut links, problems));
     let mut budgets: Vec<Budget> = budgets.collect();
     budgets.sort_by(|one, other| one.name.cmp(&other.name));
     family::bind(&mut budgets, &links, ground, problems);
@@ -50,12 +50,8 @@ struct Shop<'g, 't, 's> {
 }
 
 impl<'t> Shop<'_, 't, '_> {
-    fn budget(
-        &self,
-        (name, node): (&str, &'t Node),
-        links: &mut Vec<Link<'t>>,
-        problems: &mut Problems,
-    ) -> Option<Budget> {
+    fn budget(&self, (key, node): Entry<'t>, links: &mut Vec<Link<'t>>, problems: &mut Problems) -> Option<Budget> {
+        let name = key.text.as_str();
         let mut fields = Fields::of(node, format!("budget `{name}`"), problems)?;
         let per = fields.value("per").map(|node| dimensions(node, problems)).unwrap_or_default();
         let matcher = fields.value("match").map(|node| self.matcher(node, problems)).unwrap_or_default();
@@ -84,6 +80,7 @@ impl<'t> Shop<'_, 't, '_> {
             limit,
             within: None,
             review_by,
+            written: Written::from(&key.place),
         })
     }
 

@@ -10,6 +10,7 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::domain::clock::Timestamp;
 use crate::domain::tenant::is_valid_id;
 use crate::domain::window::Span;
+use crate::policy::Written;
 use crate::policy::amount;
 use crate::policy::budget::{Amount, Budget};
 use crate::policy::exception::Exception;
@@ -100,7 +101,8 @@ impl Desk<'_, '_, '_> {
         let ladder = ladder.zip(budget.and_then(|budget| self.budgets.get(budget)));
         let ladder = ladder.map(|(ladder, budget)| ladder.of_budget(&format!("{}.{}", budget.name, ladder.name), None));
         let (tenant, reason, approved_by) = (tenant?, reason?, approved_by?);
-        Some(Exception { tenant, budget, limit, ladder, never, reason, approved_by, ticket, expires, until })
+        let written = Written::from(&node.place);
+        Some(Exception { tenant, budget, limit, ladder, never, reason, approved_by, ticket, expires, until, written })
     }
 
     fn index(&self, name: &str) -> Option<usize> {

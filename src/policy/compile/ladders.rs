@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, Place};
+use crate::policy::Written;
 use crate::policy::amount;
 use crate::policy::decision::{Step, Throttle};
 use crate::policy::ladder::{Ask, Cap, Ladder, NotifyTarget, Remedies, Rung, Scope, Scoped, Threshold, percent};
@@ -35,8 +36,9 @@ pub(super) fn ladder(name: &str, what: &str, node: &Node, ground: &Ground<'_, '_
     let Some(mut fields) = Fields::of(node, what, problems) else { return ladder };
     let mut places = Vec::new();
     for step in Step::ALL {
-        let Some((_, node)) = fields.take(step.as_str()) else { continue };
-        if let Some((rung, place)) = rung(step, &format!("step `{step}` of {what}"), node, ground, problems) {
+        let Some((key, node)) = fields.take(step.as_str()) else { continue };
+        if let Some((mut rung, place)) = rung(step, &format!("step `{step}` of {what}"), node, ground, problems) {
+            rung.written = Written::from(&key.place);
             ladder.rungs.push(rung);
             places.push(place);
         }
@@ -104,7 +106,8 @@ fn rung(
         problems.push(fault.help("add an action, or delete it: everybody is told in any case"));
     }
     let (at, rollout) = (Threshold { forecast, share }, rollout.unwrap_or(Rollout::ALL));
-    let rung = Rung { step, at, notify, remedies, ask, rollout, status: status.unwrap_or(429), message };
+    let (status, written) = (status.unwrap_or(429), Written::from(&node.place));
+    let rung = Rung { step, at, notify, remedies, ask, rollout, status, message, written };
     Some((rung, at_node.place.clone()))
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
 use crate::domain::money::Money;
+use crate::policy::Written;
 use crate::policy::reader::{Entry, Fields, Problems, expect_bool, expect_str, expect_word};
 use crate::policy::route::{Route, RouteRule};
 use crate::policy::tree::{Key, Kind, Node};
@@ -29,7 +30,7 @@ pub(super) fn all(
             fields.rest().into_iter().flat_map(|entry| rules(&check, entry, problems)).collect();
         // A stable sort: the targets of one model stay in their order.
         rules.sort_by(|one, other| one.from.cmp(&other.from));
-        routes.insert(Arc::clone(&name), Arc::new(Route { name, rules }));
+        routes.insert(Arc::clone(&name), Arc::new(Route { name, rules, written: Written::from(&key.place) }));
     }
     routes
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::domain::standing::Unit;
 use crate::domain::window::Span;
+use crate::policy::Written;
 use crate::policy::amount::{self, LimitText};
 use crate::policy::budget::Amount;
 use crate::policy::exception::Never;
@@ -46,6 +47,7 @@ pub(super) fn plans(ground: &Ground<'_, '_>, problems: &mut Problems) -> (BTreeM
             upgrade_url: fields.value("upgrade_url").and_then(|node| text(node, "`upgrade_url`", problems)),
             message: fields.value("message").and_then(|node| text(node, "`message`", problems)),
             name: Arc::clone(&name),
+            written: Written::from(&key.place),
         };
         fields.finish("not a plan key", problems);
         plans.insert(name, plan);
@@ -101,7 +103,8 @@ pub(super) fn endpoints(ground: &Ground<'_, '_>, problems: &mut Problems) -> Vec
         let owner = fields.value("owner").and_then(|node| text(node, "`owner`", problems));
         fields.finish("not an endpoint key", problems);
         let pattern = Glob::new(&key.text);
-        endpoints.push(Endpoint { pattern, critical: critical.unwrap_or(true), planned_cost, owner });
+        let written = Written::from(&key.place);
+        endpoints.push(Endpoint { pattern, critical: critical.unwrap_or(true), planned_cost, owner, written });
     }
     endpoints.sort_by(|one, other| {
         let key = |endpoint: &Endpoint| (std::cmp::Reverse(endpoint.pattern.specificity()), endpoint.pattern.clone());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
+use crate::policy::Written;
 use crate::policy::amount;
 use crate::policy::glob::Glob;
 use crate::policy::reader::{Entry, Fields, Problems, expect_integer, expect_list, expect_str};
@@ -35,7 +36,8 @@ pub(super) fn all(ground: &Ground<'_, '_>, problems: &mut Problems) -> BTreeMap<
             problems.push(fault.at(&key.place, "").help("take the action out of the segment, or out of its `never`"));
         }
         let origin = Arc::from(format!("segment.{name}"));
-        let segment = Segment { name: Arc::clone(&name), origin, remedies, never, flagship, max_tool_output };
+        let written = Written::from(&key.place);
+        let segment = Segment { name: Arc::clone(&name), origin, remedies, never, flagship, max_tool_output, written };
         segments.insert(name, segment);
     }
     segments

@@ -1,0 +1,255 @@
+//! Every rule of a policy in texts that are equal exactly when the rules are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use jiff::tz::TimeZone;
+
+use crate::domain::standing::Unit;
+use crate::domain::window::{Period, Span};
+use crate::policy::amount::PlannedPer;
+use crate::policy::budget::{Budget, Limit, Matcher};
+use crate::policy::describe;
+use crate::policy::exception::Exception;
+use crate::policy::ladder::{Ladder, Remedies, Rung, Threshold, percent};
+use crate::policy::plan::{Exposure, OnMissingTenant, OnNoFit, OnUnpricedModel};
+use crate::policy::{Policy, Written};
+
+use super::Rule;
+
+type Rules = BTreeMap<String, Rule>;
+
+/// The rules, in the order of [`SECTIONS`](super::SECTIONS).
+pub(super) fn sections(policy: &Policy) -> [Rules; 8] {
+    [
+        BTreeMap::from([("policy".to_owned(), general(policy))]),
+        plans(policy),
+        segments(policy),
+        endpoints(policy),
+        routes(policy),
+        budgets(policy),
+        escalations(policy),
+        policy.exceptions.iter().map(|exception| self::exception(policy, exception)).collect(),
+    ]
+}
+
+/// Puts a rule together; what says nothing is left out.
+fn rule(written: Option<&Written>, fields: impl IntoIterator<Item = (&'static str, String)>) -> Rule {
+    let fields = fields.into_iter().filter(|(_, text)| !text.is_empty());
+    Rule { fields: fields.collect(), written: written.cloned() }
+}
+
+/// What is not said is empty.
+fn text(text: Option<impl ToString>) -> String {
+    text.map(|text| text.to_string()).unwrap_or_default()
+}
+
+fn general(policy: &Policy) -> Rule {
+    let defaults = &policy.defaults;
+    let missing = match defaults.on_missing_tenant {
+        OnMissingTenant::MeterAsUnattributed => "meter_as_unattributed",
+        OnMissingTenant::Reject => "reject",
+    };
+    let unpriced = match defaults.on_unpriced_model {
+        OnUnpricedModel::MeterTokensOnly => "meter_tokens_only",
+        OnUnpricedModel::Reject => "reject",
+    };
+    let no_fit = match defaults.on_no_fit {
+        OnNoFit::Clamp => "clamp",
+        OnNoFit::Reject => "reject",
+    };
+    let exposed = |exposure| match exposure {
+        Exposure::Percent => "percent",
+        Exposure::Amount => "amount",
+        Exposure::Never => "never",
+    };
+    let shown = defaults.expose_to_clients;
+    rule(
+        None,
+        [
+            ("mode", policy.mode.as_str().to_owned()),
+            ("currency", policy.currency.to_string()),
+            ("timezone", zone(&policy.zone).to_owned()),
+            ("defaults.plan", text(defaults.plan.as_ref())),
+            ("defaults.on_missing_tenant", missing.to_owned()),
+            ("defaults.on_unpriced_model", unpriced.to_owned()),
+            ("defaults.on_no_fit", no_fit.to_owned()),
+            ("defaults.expose_to_clients", format!("budget {}, cost {}", exposed(shown.budget), exposed(shown.cost))),
+        ],
+    )
+}
+
+fn zone(zone: &TimeZone) -> &str {
+    zone.iana_name().unwrap_or("UTC")
+}
+
+fn always(remedies: &Remedies) -> String {
+    describe::brief_remedies(remedies).join("; ")
+}
+
+/// What `plan.llm_budget` counts, as the budgets that refer to it say.
+fn plan_unit(policy: &Policy) -> (Unit, Span) {
+    let referring = policy.budgets.iter().find(|budget| budget.limit == Limit::Plan);
+    referring.map_or((Unit::Money, Span::Calendar(Period::Month)), |budget| (budget.unit, budget.span))
+}
+
+fn plans(policy: &Policy) -> Rules {
+    let (unit, span) = plan_unit(policy);
+    let plans = policy.plans.values().map(|plan| {
+        let fields = [
+            ("llm_budget", text(plan.llm_budget.map(|amount| describe::amount(amount, unit, span)))),
+            ("target_margin", text(plan.target_margin.map(percent))),
+            ("always", always(&plan.remedies)),
+            ("upgrade_url", text(plan.upgrade_url.as_ref())),
+            ("message", text(plan.message.as_ref())),
+        ];
+        (plan.name.to_string(), rule(Some(&plan.written), fields))
+    });
+    plans.collect()
+}
+
+fn segments(policy: &Policy) -> Rules {
+    let segments = policy.segments.values().map(|segment| {
+        let fields = [("always", always(&segment.remedies)), ("never", describe::never(segment.never))];
+        (segment.name.to_string(), rule(Some(&segment.written), fields))
+    });
+    segments.collect()
+}
+
+fn endpoints(policy: &Policy) -> Rules {
+    let endpoints = policy.endpoints.iter().map(|endpoint| {
+        let cost = endpoint.planned_cost.map(|(cost, per)| match per {
+            PlannedPer::Request => format!("{cost}/request"),
+            PlannedPer::Workflow => format!("{cost}/workflow"),
+        });
+        let fields = [
+            ("critical", endpoint.critical.to_string()),
+            ("planned_cost", text(cost)),
+            ("owner", text(endpoint.owner.as_ref())),
+        ];
+        (endpoint.pattern.as_str().to_owned(), rule(Some(&endpoint.written), fields))
+    });
+    endpoints.collect()
+}
+
+fn routes(policy: &Policy) -> Rules {
+    let routes = policy.routes().map(|route| {
+        let rules: Vec<String> = route.rules.iter().map(|rule| format!("{} → {}", rule.from, rule.to)).collect();
+        (route.name.to_string(), rule(Some(&route.written), [("rules", rules.join(", "))]))
+    });
+    routes.collect()
+}
+
+fn budgets(policy: &Policy) -> Rules {
+    let budgets = policy.budgets.iter().map(|budget| (budget.name.to_string(), self::budget(policy, budget)));
+    budgets.collect()
+}
+
+fn budget(policy: &Policy, budget: &Budget) -> Rule {
+    let limit = match budget.limit {
+        Limit::Own(amount) => describe::amount(amount, budget.unit, budget.span),
+        Limit::Plan => format!("plan.llm_budget per {}", budget.span),
+    };
+    let per: Vec<&str> = budget.per.iter().map(|dimension| dimension.as_str()).collect();
+    let own = budget.ladder.name == budget.name;
+    let mut rule = rule(
+        Some(&budget.written),
+        [
+            ("limit", limit),
+            ("per", per.join(", ")),
+            ("match", matcher(&budget.matcher)),
+            ("mode", budget.mode.as_str().to_owned()),
+            ("review_by", text(budget.review_by)),
+            ("escalation", if own { "its own".to_owned() } else { budget.ladder.name.to_string() }),
+            ("grace", grace(policy, budget)),
+        ],
+    );
+    if own {
+        rule.fields.extend(steps(&budget.ladder));
+    }
+    rule
+}
+
+/// `endpointTag digest.*, not plan starter`.
+fn matcher(matcher: &Matcher) -> String {
+    let mut conditions: Vec<String> = Vec::new();
+    for (dimension, patterns) in &matcher.all {
+        let patterns: Vec<&str> = patterns.iter().map(crate::policy::glob::Glob::as_str).collect();
+        conditions.push(format!("{} {}", dimension.as_str(), patterns.join(" or ")));
+    }
+    conditions.extend(matcher.not.as_ref().map(|not| format!("not ({})", self::matcher(not))));
+    conditions.join(", ")
+}
+
+/// The steps that begin later than their escalation says.
+fn grace(policy: &Policy, budget: &Budget) -> String {
+    let later = budget
+        .ladder
+        .rungs
+        .iter()
+        .filter(|rung| earliest(policy, &budget.ladder.name, rung).is_some_and(|at| at.share < rung.at.share));
+    later.map(|rung| format!("{} from {}", rung.step, rung.at)).collect::<Vec<_>>().join(", ")
+}
+
+/// Where a step of an escalation begins: with the budget that has no grace for it.
+fn earliest(policy: &Policy, ladder: &str, rung: &Rung) -> Option<Threshold> {
+    let same = policy.budgets.iter().filter(|budget| *budget.ladder.name == *ladder);
+    let rungs = same.filter_map(|budget| budget.ladder.rung(rung.step));
+    rungs.map(|rung| rung.at).min_by_key(|at| at.share)
+}
+
+/// The escalations in use. One that no budget and no exception names does nothing.
+fn escalations(policy: &Policy) -> Rules {
+    let mut rules = Rules::new();
+    let budgets = policy.budgets.iter().filter(|budget| budget.ladder.name != budget.name);
+    let swapped = policy.exceptions.iter().filter_map(|exception| exception.ladder.as_ref());
+    for ladder in budgets.map(|budget| &budget.ladder).chain(swapped) {
+        let mut plain = ladder.clone();
+        for rung in &mut plain.rungs {
+            rung.at = earliest(policy, &ladder.name, rung).unwrap_or(rung.at);
+        }
+        let written = ladder.rungs.first().map(|rung| &rung.written);
+        let fields = steps(&plain).into_iter();
+        rules.entry(ladder.name.to_string()).or_insert_with(|| rule(written, fields));
+    }
+    rules
+}
+
+fn steps(ladder: &Ladder) -> Vec<(&'static str, String)> {
+    ladder.rungs.iter().map(|rung| (rung.step.as_str(), step(rung))).collect()
+}
+
+fn step(rung: &Rung) -> String {
+    let mut text = format!("at {}: {}", rung.at, describe::briefly(rung));
+    if !rung.notify.is_empty() && (!rung.remedies.is_empty() || rung.ask.is_some()) {
+        text.push_str("; notify ");
+        text.push_str(&describe::targets(rung));
+    }
+    if let Some(ask) = rung.ask.as_ref().filter(|ask| !ask.choices.is_empty()) {
+        text.push_str("; choices ");
+        text.push_str(&ask.choices.join(", "));
+    }
+    if rung.status != 429 {
+        let _ = write!(text, "; status {}", rung.status);
+    }
+    if let Some(message) = &rung.message {
+        let _ = write!(text, "; message “{message}”");
+    }
+    text
+}
+
+fn exception(policy: &Policy, exception: &Exception) -> (String, Rule) {
+    let budget = exception.budget.and_then(|budget| policy.budgets.get(budget));
+    let limit = exception.limit.zip(budget).map(|(limit, budget)| describe::amount(limit, budget.unit, budget.span));
+    let fields = [
+        ("limit", text(limit)),
+        ("escalation", text(exception.ladder.as_ref().map(|ladder| &ladder.name))),
+        ("never", describe::never(exception.never)),
+        ("expires", exception.expires.to_string()),
+        ("reason", exception.reason.to_string()),
+        ("approved_by", exception.approved_by.join(", ")),
+        ("ticket", text(exception.ticket.as_ref())),
+    ];
+    let budget = budget.map_or("every budget", |budget| &budget.name);
+    (format!("{} on {budget}", exception.tenant), rule(Some(&exception.written), fields))
+}
