@@ -16,3 +16,10 @@ pub struct Content {
     /// The dialect has a field for the service tier.
     pub takes_tier: bool,
 }
+
+impl Content {
+    /// What is assumed of a call whose body is not at hand: it fits every model.
+    pub fn passing(provider: &str) -> Self {
+        Self { input: Some(0), takes_tier: provider == "openai", ..Self::default() }
+    }
+}

@@ -42,10 +42,6 @@ impl Fault {
         self
     }
 
-    fn later(what: impl std::fmt::Display) -> Self {
-        Self::new("E190", format!("{what} not supported yet"), "not supported yet")
-    }
-
     /// As a diagnostic at the text's place.
     pub fn at(self, place: &Place) -> Diagnostic {
         let diagnostic = Diagnostic::error(self.code, self.message).at(place, self.label);

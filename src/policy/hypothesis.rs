@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::domain::attribution::Attribution;
 use crate::domain::clock::Timestamp;
+use crate::domain::content::Content;
 use crate::domain::standing::{Dimensions, Standing, Standings};
 use crate::domain::tenant::Tenant;
 
@@ -32,6 +33,8 @@ pub struct Hypothesis {
     pub thinking_budget: Option<u64>,
     /// Whether the model reasons before it answers.
     pub reasoning: bool,
+    /// What it carries.
+    pub content: Content,
 }
 
 impl Hypothesis {
@@ -46,6 +49,7 @@ impl Hypothesis {
             cap: self.cap,
             thinking_budget: self.thinking_budget,
             reasoning: self.reasoning,
+            content: self.content,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::cli::vantage::{Vantage, Where, now};
 use crate::diagnostic::{self, Source};
 use crate::domain::attribution::{Attribution, DataMode, Environment};
 use crate::domain::clock::Timestamp;
+use crate::domain::content::Content;
 use crate::domain::money::Money;
 use crate::domain::tenant::{Tenant, TenantId};
 use crate::domain::window::rfc3339;
@@ -126,7 +127,9 @@ fn call(row: &Value, at: Timestamp, vantage: &Vantage) -> Option<Hypothesis> {
     let model = text("model_requested").unwrap_or_default();
     let reasoning = vantage.model(&model).is_some_and(|facts| facts.reasoning);
     let provider = text("provider").unwrap_or_default();
-    Some(Hypothesis { now: at, tenant, attribution, provider, model, cap: None, thinking_budget: None, reasoning })
+    let content = Content::passing(&provider);
+    let (cap, thinking_budget) = (None, None);
+    Some(Hypothesis { now: at, tenant, attribution, provider, model, cap, thinking_budget, reasoning, content })
 }
 
 /// `globex · digest.weekly · digest_v7 · real/prod · 2026-11-25T10:14:03+01:00   policy r42 9f3c1ae`.

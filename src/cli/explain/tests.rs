@@ -116,6 +116,7 @@ fn control(folder: &Path, ledger: Arc<std::sync::atomic::AtomicBool>) -> Control
     let history = History {
         complete: Box::new(|| Ok(Vec::new())),
         counters: Box::new(|_| Ok(Vec::new())),
+        buckets: Box::new(|_, _, _| Ok(Vec::new())),
         remainders: Box::new(|| Ok(Vec::new())),
         begin: Box::new(|_, _, _| Ok(0)),
         replay: Box::new(|_, _, _| Ok(())),

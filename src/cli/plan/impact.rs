@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cli::vantage::Vantage;
 use crate::domain::attribution::{Attribution, DataMode, Environment};
 use crate::domain::clock::Timestamp;
+use crate::domain::content::Content;
 use crate::domain::standing::Standing;
 use crate::domain::tenant::{Tenant, TenantId};
 use crate::policy::budget::Budget;
@@ -188,5 +189,6 @@ fn again(
         cap: None,
         thinking_budget: None,
         reasoning: running.model(&calls.model).is_some_and(|facts| facts.reasoning),
+        content: Content::passing(&calls.provider),
     })
 }

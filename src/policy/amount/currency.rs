@@ -42,7 +42,7 @@ pub(in crate::policy) fn exchange_rate(currency: &str, text: &str) -> Result<Rat
 mod tests {
     use super::*;
     use crate::domain::standing::Unit;
-    use crate::domain::window::Period;
+    use crate::domain::window::{Period, Span};
     use crate::policy::amount::{LimitText, PlannedPer, limit, planned_cost};
 
     fn euros() -> Exchange {
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn every_currency_with_a_rate_becomes_dollars() {
         let limit = |text| limit(text, &euros());
-        let money = |amount, per| Ok(LimitText::Fixed { amount, unit: Unit::Money, per });
+        let money = |amount, per| Ok(LimitText::Fixed { amount, unit: Unit::Money, per: Span::Calendar(per) });
         assert_eq!(limit("25 EUR/day"), money(27_000_000_000, Period::Day));
         assert_eq!(limit("60k EUR/month"), money(64_800_000_000_000, Period::Month));
         assert_eq!(limit("0.000000001 EUR/day"), money(1, Period::Day));

@@ -68,7 +68,7 @@ fn general(policy: &Policy) -> Rule {
         None,
         [
             ("mode", policy.mode.as_str().to_owned()),
-            ("currency", policy.currency.to_string()),
+            ("currency", policy.exchange.currency.to_string()),
             ("timezone", zone(&policy.zone).to_owned()),
             ("defaults.plan", text(defaults.plan.as_ref())),
             ("defaults.on_missing_tenant", missing.to_owned()),

@@ -8,6 +8,7 @@ use jiff::civil::DateTime;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::domain::attribution::{Attribution, DataMode, Environment};
 use crate::domain::clock::Timestamp;
+use crate::domain::content::Content;
 use crate::domain::tenant::{Revenue, Tenant, TenantId};
 use crate::policy::ModelFacts;
 use crate::policy::Policy;
@@ -50,13 +51,14 @@ pub struct Request {
     pub(in crate::policy) cap: Option<u64>,
     pub(in crate::policy) thinking_budget: Option<u64>,
     pub(in crate::policy) reasoning: bool,
+    pub(in crate::policy) content: Content,
 }
 
 impl Request {
     /// The call of a tenant at a moment.
     pub fn by(self, tenant: Tenant, now: Timestamp) -> Hypothesis {
-        let Self { attribution, provider, model, cap, thinking_budget, reasoning } = self;
-        Hypothesis { now, tenant, attribution, provider, model, cap, thinking_budget, reasoning }
+        let Self { attribution, provider, model, cap, thinking_budget, reasoning, content } = self;
+        Hypothesis { now, tenant, attribution, provider, model, cap, thinking_budget, reasoning, content }
     }
 }
 
@@ -183,16 +185,27 @@ impl Reader<'_> {
         }
         let mut numbers = |name, what: &str| fields.value(name).and_then(|node| expect_integer(node, what, problems));
         let (cap, thinking_budget) = (numbers("max_tokens", "`max_tokens`"), numbers("thinking", "`thinking`"));
-        for name in ["stream", "tools"] {
-            // Facts of a call that no rule looks at.
-            fields.value(name).and_then(|node| expect_bool(node, &format!("`{name}`"), problems));
-        }
+        let input = numbers("input_tokens", "`input_tokens`").unwrap_or(0);
+        let tool_output = numbers("tool_output_tokens", "`tool_output_tokens`").unwrap_or(0);
+        // `stream` is a fact of a call that no rule looks at.
+        let [_, tools, images] = ["stream", "tools", "images"].map(|name| {
+            let node = fields.value(name);
+            node.and_then(|node| expect_bool(node, &format!("`{name}`"), problems)).unwrap_or(false)
+        });
         let model = model.unwrap_or_default();
         let known = (self.models)(&model);
         let served_by = known.as_ref().and_then(|facts| facts.provider.as_deref()).unwrap_or("openai");
         let provider = provider.unwrap_or_else(|| Arc::from(served_by));
         let reasoning = known.is_some_and(|facts| facts.reasoning);
-        let request = Request { attribution, provider, model, cap, thinking_budget, reasoning };
+        let content = Content {
+            input: Some(input),
+            tools,
+            images,
+            longest_tool_output: tool_output,
+            tool_output,
+            ..Content::passing(&provider)
+        };
+        let request = Request { attribution, provider, model, cap, thinking_budget, reasoning, content };
         Some(request).filter(|_| problems.len() == before)
     }
 }
