@@ -18,6 +18,7 @@ use crate::domain::standing::{Amounts, Unit};
 use crate::domain::tenant::{Revenue, Tenant, TenantId};
 use crate::domain::window::Window;
 use crate::ledger::{Column, LedgerReader, SpendQuery};
+use crate::policy::decision::Step;
 use crate::policy::hypothesis::{Usage, Used};
 use crate::policy::past::{self, PastCalls};
 use crate::policy::{ModelFacts, Policy};
@@ -215,7 +216,38 @@ impl Vantage {
             sums.insert(Arc::clone(&rule.identity), past::sums(policy, budget, &calls));
         }
         let used = sums.get(&*rule.identity).and_then(|sums| sums.get(key)).copied().unwrap_or(0);
-        Ok(Usage { used: Used::Amount(used), decide_opened: None })
+        Ok(Usage { used: Used::Amount(used), decide_opened: self.decide_opened(policy, budget, key, now)? })
+    }
+
+    /// When the `decide` step of a counter was reached, in the window that holds `at` and not after it.
+    pub(super) fn decide_opened(
+        &self,
+        policy: &Policy,
+        budget: usize,
+        key: &str,
+        at: Timestamp,
+    ) -> Result<Option<Timestamp>, String> {
+        let Some(rule) = policy.budgets.get(budget) else { return Ok(None) };
+        let window = policy.window(budget, at);
+        let opened = match &self.books {
+            Books::Here { ledger: None, .. } => None,
+            Books::Here { ledger: Some(ledger), .. } => {
+                let steps = ledger.transitions(window.start);
+                let steps = steps.map_err(|error| format!("error: the ledger cannot be read: {error}"))?;
+                let own = steps.into_iter().find(|reached| {
+                    reached.budget == rule.name
+                        && *reached.key == *key
+                        && reached.window_start == window.start
+                        && *reached.step == *Step::Decide.as_str()
+                });
+                own.map(|reached| reached.at)
+            }
+            Books::There { counters, .. } => {
+                let known = counters.get(&(rule.identity.to_string(), key.to_owned()));
+                known.filter(|counter| counter.window == window).and_then(|counter| counter.decide_opened)
+            }
+        };
+        Ok(opened.filter(|opened| *opened <= at))
     }
 
     /// What was called from `since` to `until` (exclusive), by every dimension.

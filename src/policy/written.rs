@@ -35,3 +35,17 @@ impl fmt::Display for Written {
         write!(f, "{}:{}", self.file, self.line)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_rule_stands_is_no_part_of_it() {
+        let here = Place { file: Arc::from("a.yaml"), line: 3, column: 5, length: 1 };
+        let there = Place { file: Arc::from("b.yaml"), line: 7, ..here.clone() };
+        let (one, other) = (Written::from(&here), Written::from(&there));
+        assert_eq!(one, other);
+        assert_ne!(one.to_string(), other.to_string());
+    }
+}

@@ -165,3 +165,32 @@ async fn a_tenant_and_a_hypothetical_call_are_measured_with_the_live_counters() 
     assert_eq!(run(rig.folder.path(), &["explain", "tenant", "nobody", "--url", &url]).code, 1);
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_because_nobody_answered_is_explained_by_the_step_that_asked() {
+    let ladder = "    decide: { at: 30%, ask: account_owner, within: 1 s, otherwise: { block: non_critical } }\n";
+    let policy = POLICY.split("    warning: { at: 20%").next().expect("a head").to_owned() + ladder;
+    let rig = Rig::start(Setup { policy: Some(&policy), tenants: Some(TENANTS), ..Setup::default() }).await;
+    let body = json!({ "model": "gpt-4o", "messages": [{ "role": "user", "content": "[[tokens=1000]]" }] });
+    let mut replies = Vec::new();
+    for pause in [0, 0, 1_200] {
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        let reply = rig.chat("globex", "digest.weekly", &body).await;
+        rig.rows(reply.header("plimsoll-request-id")).await;
+        replies.push(reply);
+    }
+    let statuses: Vec<u16> = replies.iter().map(|reply| reply.status.as_u16()).collect();
+    assert_eq!(statuses, [200, 200, 429]);
+    let url = format!("http://{}", rig.node.admin_address());
+    let (passed, refused) = (replies[1].header("plimsoll-request-id"), replies[2].header("plimsoll-request-id"));
+    for more in [&["--url", &url][..], &[]] {
+        let explain = |id: &str| run(rig.folder.path(), &[&["explain", id], more].concat()).out;
+        let row = |text: &str| text.lines().find(|line| line.starts_with("  tenant_month")).expect("a row").to_owned();
+        let text = explain(refused);
+        assert!(row(&text).contains("block non_critical requests  block "), "{text}");
+        assert!(text.contains("refused with 429") && text.contains("recorded: block, step=decide"), "{text}");
+        let text = explain(passed);
+        assert!(row(&text).contains("block non_critical requests  — "), "{text}");
+    }
+    rig.stop().await;
+}

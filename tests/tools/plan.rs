@@ -65,8 +65,7 @@ fn two_folders_are_compared_by_what_they_say() {
     No ledger is at hand: who changes step is not known.
     ");
     let full = folder.run(&["plan", "new", "--against", "old", "--full"]);
-    for says in ["  + budgets.digest_quota", "contain        at 100%: block all requests", "  = routes", "  = segments"]
-    {
+    for says in ["  + budgets.digest_quota", "contain     at 100%: block all requests", "  = routes", "  = segments"] {
         assert!(full.out.contains(says), "{says} in\n{}", full.out);
     }
 }

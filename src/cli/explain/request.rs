@@ -64,6 +64,7 @@ pub(super) fn past(id: &str, place: &Where, form: Form) -> Result<Option<String>
     // Exceptions that have expired since were in force then.
     let vantage = vantage.at(at)?;
     let call = call(row, at, &vantage).ok_or_else(|| format!("error: the row of `{id}` names no tenant"))?;
+    let vantage = vantage.with_counters(Some(call.tenant.id.as_str()))?;
     let usages = then(&vantage, &call)?;
     let text = |name: &str| row[name].as_str().unwrap_or_default();
     let mut notes =
@@ -102,7 +103,8 @@ fn then(vantage: &Vantage, call: &Hypothesis) -> Result<Usages, String> {
         let calls = vantage.past(since, call.now, &own.into_iter().collect::<Vec<_>>())?;
         let used = past::sums(policy, counted.budget, &calls).get(&key).copied().unwrap_or(0);
         let used = Used::Amount(used);
-        usages.insert(counted.budget, Usage { used, decide_opened: None });
+        let decide_opened = vantage.decide_opened(policy, counted.budget, &key, call.now)?;
+        usages.insert(counted.budget, Usage { used, decide_opened });
     }
     Ok(usages)
 }
