@@ -12,9 +12,9 @@ use crate::admin::{
 use crate::control::{Broken, Change, Control, Refusal, Reload, Snapshot};
 use crate::diagnostic::{Diagnostic, Source};
 use crate::domain::clock::Timestamp;
-use crate::domain::standing::{Standing, Unit};
+use crate::domain::standing::{Amounts, Standing, Unit};
 use crate::domain::tenant::{Tenant, TenantId};
-use crate::domain::window::{Window, rfc3339};
+use crate::domain::window::{Ring, Window, rfc3339};
 use crate::gateway::Gateway;
 use crate::gateway::panics::caught_so_far;
 use crate::meter::counter::{Counter, CounterName};
@@ -86,16 +86,21 @@ fn push(gateway: &Gateway, change: Option<&Change>, expected: Option<&str>) -> R
 /// Counters whose window is not over.
 fn counter_views(gateway: &Gateway, tenant: Option<&TenantId>) -> Vec<CounterView> {
     let now = gateway.clock.now();
+    let snapshot = gateway.control.load();
+    let policy = &snapshot.policy;
+    let ring_of = |identity: &str| {
+        let budget = policy.budgets.iter().find(|budget| *budget.identity == *identity);
+        budget.and_then(|budget| budget.span.ring())
+    };
     let mut views = Vec::new();
     gateway.meter.for_each(|identity, key, counter| {
-        let Some(window) = counter.present().filter(|present| present.window().contains(now)) else { return };
+        let Some((Window { start, end }, used)) = held(counter, ring_of(identity), now) else { return };
         let whose = Identity::parse(identity).and_then(|text| text.tenant_of(key).map(str::to_owned));
         if tenant.is_some_and(|tenant| whose.is_some_and(|whose| whose != tenant.as_str())) {
             return;
         }
-        let used = |unit| window.cell(unit).used();
+        let used = |unit: Unit| used[unit.index()];
         let moment = |at: Timestamp| at.to_string();
-        let Window { start, end } = window.window();
         views.push(CounterView {
             identity: identity.to_string(),
             key: key.split(KEY_SEPARATOR).filter(|_| !key.is_empty()).map(str::to_owned).collect(),
@@ -104,11 +109,21 @@ fn counter_views(gateway: &Gateway, tenant: Option<&TenantId>) -> Vec<CounterVie
             nano_usd: used(Unit::Money),
             tokens: used(Unit::Tokens),
             requests: used(Unit::Requests),
-            decide_opened: window.decide_opened().map(moment),
+            decide_opened: counter.present().and_then(|window| window.decide_opened()).map(moment),
         });
     });
     views.sort_by(|one, other| (&one.identity, &one.key).cmp(&(&other.identity, &other.key)));
     views
+}
+
+/// What a counter holds now, and the window that this is said of: that of the calendar, or the buckets that count.
+fn held(counter: &Counter, ring: Option<Ring>, now: Timestamp) -> Option<(Window, Amounts)> {
+    if let Some(ring) = ring {
+        let standing = |unit| counter.ring_standing(now, ring, (unit, i64::MAX));
+        return Some((standing(Unit::Money).1, Unit::ALL.map(|unit| standing(unit).0)));
+    }
+    let window = counter.present().filter(|present| present.window().contains(now))?;
+    Some((window.window(), Unit::ALL.map(|unit| window.cell(unit).used())))
 }
 
 fn as_json(diagnostics: &[Diagnostic]) -> Vec<serde_json::Value> {
