@@ -11,6 +11,7 @@ mod keys;
 mod ledger;
 pub mod output;
 mod prices;
+mod schema;
 mod serve;
 mod text;
 
@@ -41,6 +42,8 @@ enum Verb {
     Check(check::Arguments),
     /// Say what a diagnostic's code means, with a wrong and a right example.
     Explain(explain::Arguments),
+    /// Print the JSON Schema of a file, for editors, or its reference.
+    Schema(schema::Arguments),
     /// Gateway keys.
     Keys {
         #[command(subcommand)]
@@ -63,6 +66,7 @@ pub fn run() -> ExitCode {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Schema(arguments) => schema::run(&arguments),
         Verb::Keys { verb } => keys::run(&verb),
         Verb::Prices(arguments) => prices::run(&arguments),
         Verb::Ledger(arguments) => ledger::run(&arguments),

@@ -20,6 +20,7 @@ pub mod identity;
 pub mod ladder;
 pub mod plan;
 pub mod reader;
+pub mod schema;
 pub mod tree;
 
 use std::collections::BTreeMap;
