@@ -30,6 +30,8 @@ mod prices;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod simulation;

@@ -14,6 +14,7 @@ pub mod output;
 mod plan;
 mod prices;
 mod remote;
+mod schema;
 mod serve;
 mod test;
 mod text;
@@ -52,6 +53,8 @@ enum Verb {
     Apply(plan::Apply),
     /// Why a request, a tenant or a call that nobody made gets what it gets; and what a diagnostic's code means.
     Explain(explain::Arguments),
+    /// Print the JSON Schema of a file, for editors, or its reference.
+    Schema(schema::Arguments),
     /// Gateway keys.
     Keys {
         #[command(subcommand)]
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Verb::Plan(arguments) => plan::run(&arguments),
         Verb::Apply(arguments) => plan::apply(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Schema(arguments) => schema::run(&arguments),
         Verb::Keys { verb } => keys::run(&verb),
         Verb::Prices(arguments) => prices::run(&arguments),
         Verb::Ledger(arguments) => ledger::run(&arguments),

@@ -9,6 +9,7 @@ mod expand;
 mod outlook;
 mod providers;
 mod replay;
+pub mod schema;
 mod units;
 
 use std::net::SocketAddr;

@@ -32,11 +32,9 @@ pub const CODES: &[(&str, &str)] = &[
     ("E143", "`block` beside `otherwise`"),
     ("E144", "a segment does what it says is never done"),
     ("E145", "a step that acts on a forecast"),
-    ("W140", "a step on a forecast where nothing can be forecast"),
-    ("W146", "a step that can never be reached"),
-    ("W147", "an escalation that nothing uses"),
+    ("W146", "a block that is no exact ceiling"),
+    ("W147", "a step on a forecast where nothing can be forecast"),
     ("E148", "a question that no window ends"),
-    ("W149", "a block that is no exact ceiling"),
     ("E151", "a route that costs more"),
     ("W152", "a route that cannot be compared"),
     ("E153", "a route to another provider"),
@@ -56,6 +54,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("W201", "a match that matched no call of the last seven days"),
     ("W212", "a cap that can starve models that reason"),
     ("W221", "a shared budget that one tenant can use up"),
+    ("W222", "a step that can never be reached"),
+    ("W223", "an escalation that nothing uses"),
     ("W231", "endpoint tags that are not listed"),
 ];
 

@@ -29,6 +29,7 @@ pub mod plan;
 pub mod reader;
 pub mod rollout;
 pub mod route;
+pub mod schema;
 pub mod segment;
 pub mod suite;
 pub mod trace;

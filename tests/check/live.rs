@@ -247,7 +247,7 @@ fn advice_needs_no_ledger_where_the_policy_says_enough() {
        = note: `o3` reasons before it answers
        = help: cap_output_tokens: { all: 900, non_critical: 400, reasoning_models: 4000 }
 
-    warning[W146]: `degrade` can never be reached
+    warning[W222]: `degrade` can never be reached
       --> policy.yaml:25:5
        |
     24 |     contain: { at: 100%, block: all }
@@ -256,7 +256,7 @@ fn advice_needs_no_ledger_where_the_policy_says_enough() {
        |     ^^^^^^^
        = help: begin `degrade` at 100% or less, or delete it
 
-    warning[W147]: no budget uses escalation `forgotten`
+    warning[W223]: no budget uses escalation `forgotten`
       --> policy.yaml:26:3
        |
     26 |   forgotten:

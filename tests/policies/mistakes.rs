@@ -463,7 +463,7 @@ fn what_has_no_calendar_cannot_be_exact_nor_forecast() {
     limit: $5/rolling 1 hour
     escalation: { spend_alert: { at: forecast 110%, notify: [log] }, contain: { at: 100%, block: all } }"
     ), @r"
-    warning[W149]: budget `a` blocks by a rolling window: this is no exact ceiling
+    warning[W146]: budget `a` blocks by a rolling window: this is no exact ceiling
      --> policy.yaml:7:19
       |
     7 |     escalation: { spend_alert: { at: forecast 110%, notify: [log] }, contain: { at: 100%, block: all } }
@@ -471,7 +471,7 @@ fn what_has_no_calendar_cannot_be_exact_nor_forecast() {
       = note: a call is refused once the limit is used up; calls in flight then can go beyond it
       = help: for an exact ceiling add a budget of a calendar period with `block: all`
 
-    warning[W140]: `spend_alert` of budget `a` is never reached: a rolling window has no forecast
+    warning[W147]: `spend_alert` of budget `a` is never reached: a rolling window has no forecast
      --> policy.yaml:7:19
       |
     7 |     escalation: { spend_alert: { at: forecast 110%, notify: [log] }, contain: { at: 100%, block: all } }

@@ -64,8 +64,6 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     E143
     E144
     E145
-    W146
-    W147
     E151
     W152
     E153
@@ -83,5 +81,7 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     W201
     W212
     W221
+    W222
+    W223
     W231
 };

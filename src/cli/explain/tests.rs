@@ -239,3 +239,11 @@ fn every_wrong_example_gives_its_code_alone_and_every_right_one_nothing() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+#[test]
+fn the_documentation_lists_every_code() {
+    let policy = fs::read_to_string(root().join("docs/policy.md")).expect("the policy's documentation");
+    let codes = policy::codes::CODES.iter().map(|(code, title)| format!("| {code} | {title} |\n"));
+    let missing: Vec<String> = codes.filter(|row| !policy.contains(row)).collect();
+    assert!(missing.is_empty(), "docs/policy.md lacks\n{}", missing.concat());
+}

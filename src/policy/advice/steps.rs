@@ -5,7 +5,7 @@ use crate::policy::ladder::{Scope, percent};
 
 use super::{Around, Text, child, scalar, warning};
 
-/// `W146`: from the step on that refuses every request nothing is spent, so no later step begins.
+/// `W222`: from the step on that refuses every request nothing is spent, so no later step begins.
 pub(super) fn never_reached(text: &Text, around: &Around<'_>) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for (key, node) in text.section("budgets") {
@@ -18,7 +18,7 @@ pub(super) fn never_reached(text: &Text, around: &Around<'_>) -> Vec<Diagnostic>
         for rung in rungs.filter(|rung| rung.at.share > wall.at.share) {
             let Some(place) = step_key(rung.step.as_str()).map(|key| &key.place) else { continue };
             let (step, before, at) = (rung.step, wall.step, percent(wall.at.share));
-            let mut fault = warning("W146", format!("`{step}` can never be reached"), place, "");
+            let mut fault = warning("W222", format!("`{step}` can never be reached"), place, "");
             if let Some(wall) = step_key(before.as_str()) {
                 fault = fault.see(&wall.place, format!("refuses every request from {at} on"));
             }
@@ -28,7 +28,7 @@ pub(super) fn never_reached(text: &Text, around: &Around<'_>) -> Vec<Diagnostic>
     warnings
 }
 
-/// `W147`: nothing climbs it.
+/// `W223`: nothing climbs it.
 pub(super) fn unused(text: &Text) -> Vec<Diagnostic> {
     let of_budgets = text.section("budgets").filter_map(|(_, node)| child(node, "escalation"));
     let exceptions = text.values("exceptions").flat_map(super::items);
@@ -37,7 +37,7 @@ pub(super) fn unused(text: &Text) -> Vec<Diagnostic> {
     let escalations = text.section("escalations").filter(|(key, _)| !used.contains(&key.text.as_str()));
     let told = escalations.map(|(key, _)| {
         let message = format!("no budget uses escalation `{}`", key.text);
-        warning("W147", message, &key.place, "").help("name it in a budget, or delete it")
+        warning("W223", message, &key.place, "").help("name it in a budget, or delete it")
     });
     told.collect()
 }

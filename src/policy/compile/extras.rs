@@ -99,7 +99,9 @@ fn alerts(ground: &Ground<'_, '_>, problems: &mut Problems) {
     for (name, keys) in kinds {
         let Some((_, node)) = fields.take(name) else { continue };
         let Some(mut alert) = Fields::of(node, format!("alert `{name}`"), problems) else { continue };
-        if let Some(node) = alert.value("by").filter(|_| name == "cost_drift") {
+        if name == "cost_drift"
+            && let Some(node) = alert.value("by")
+        {
             for item in expect_list(node, "`by`", problems).unwrap_or_default() {
                 expect_word(item, "`by`", &Dimension::ALL, problems);
             }

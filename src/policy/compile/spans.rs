@@ -15,8 +15,8 @@ pub(super) struct Spanned<'b> {
     pub(super) ladder: &'b Ladder,
 }
 
-/// `E123` for a workflow's limit on a counter of many; and for spans that are counted in buckets `E148` for a question, `W149`
-/// for a block and `W140` for a forecast.
+/// `E123` for a workflow's limit on a counter of many; and for spans that are counted in buckets `E148` for a question, `W146`
+/// for a block and `W147` for a forecast.
 pub(super) fn check(
     budget: &Spanned<'_>,
     (limit, escalation): (Option<&Node>, Option<&Node>),
@@ -42,14 +42,14 @@ pub(super) fn check(
     }
     if ladder.rungs.iter().any(blocks_all) {
         let message = format!("budget `{name}` blocks by {what}: this is no exact ceiling");
-        let fault = Diagnostic::warning("W149", message).at(&escalation.place, "");
+        let fault = Diagnostic::warning("W146", message).at(&escalation.place, "");
         let fault =
             fault.note("note: a call is refused once the limit is used up; calls in flight then can go beyond it");
         problems.push(fault.help("for an exact ceiling add a budget of a calendar period with `block: all`"));
     }
     if let Some(forecast) = ladder.rungs.iter().find(|rung| rung.at.forecast) {
         let message = format!("`{}` of budget `{name}` is never reached: {what} has no forecast", forecast.step);
-        let fault = Diagnostic::warning("W140", message).at(&escalation.place, "");
+        let fault = Diagnostic::warning("W147", message).at(&escalation.place, "");
         problems.push(fault.help("use a plain percentage, or count by a calendar period"));
     }
 }

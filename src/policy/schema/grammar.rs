@@ -1,0 +1,79 @@
+//! The forms that texts are written in. What they accept is decided in `policy::amount` and in `config`.
+
+use super::Grammar;
+
+/// Declares a grammar.
+const fn form(name: &'static str, says: &'static str, examples: &'static [&'static str]) -> Grammar {
+    Grammar { name, says, examples }
+}
+
+/// Any text.
+pub static TEXT: Grammar = form("text", "Any text.", &["January renewal, overrun approved"]);
+/// A name that the policy defines.
+pub static NAME: Grammar = form("name", "A name that the policy defines in the section of that kind.", &["standard"]);
+/// A pattern.
+pub static PATTERN: Grammar = form(
+    "pattern",
+    "A value, or a pattern in which `*` stands for any text, dots included. A pattern that begins with `*` stands in quotes.",
+    &["digest.*", "support.reply"],
+);
+/// A limit.
+pub static LIMIT: Grammar = form(
+    "limit",
+    "An amount with a period: money, tokens, requests, or a share of what the tenant pays. `k` and `M` are factors; periods are \
+     minute (min), hour, day, week (from Monday) and month of the calendar in `timezone`. No thousands separators.",
+    &["$150/month", "2M tokens/day", "100 requests/min", "30% of revenue/month"],
+);
+/// What a plan's budget is.
+pub static PLAN_LIMIT: Grammar =
+    form("limit of the plan", "The `llm_budget` of the tenant's plan.", &["plan.llm_budget"]);
+/// A percentage.
+pub static PERCENT: Grammar = form("percentage", "A number and `%`, with at most four decimals.", &["80%", "112.5%"]);
+/// A threshold.
+pub static THRESHOLD: Grammar = form(
+    "threshold",
+    "A share of the limit; in steps that only notify also a forecast: used ÷ elapsed share of the window, once a fifth has passed.",
+    &["100%", "forecast 110%"],
+);
+/// A rate.
+pub static RATE: Grammar =
+    form("rate", "Requests per period, per tenant and rule: that many at once, then evenly.", &["20 requests/min"]);
+/// A duration.
+pub static DURATION: Grammar =
+    form("duration", "A whole number and s, min, hour, day or week.", &["2 days", "10 min", "3 s"]);
+/// A date.
+pub static DATE: Grammar = form("date", "Year, month, day; the day itself is included.", &["2027-01-31"]);
+/// A planned cost.
+pub static PLANNED: Grammar =
+    form("planned cost", "Money per request or per workflow.", &["$0.004/request", "$0.18/workflow"]);
+/// A factor.
+pub static FACTOR: Grammar = form("factor", "A number and `x`.", &["3x"]);
+/// A tenant.
+pub static TENANT: Grammar = form(
+    "tenant",
+    "A tenant's identifier: 1 to 128 visible ASCII characters without quotes, commas, backslashes or backticks.",
+    &["acme-corp"],
+);
+/// Somebody who is told.
+pub static TARGET: Grammar = form(
+    "target",
+    "`log`, `account_owner` (the owner of the tenant's account), or a name under `notify:` of plimsoll.yaml.",
+    &["account_owner", "slack:llm-margin"],
+);
+/// A model.
+pub static MODEL: Grammar =
+    form("model", "A model as providers name it; dated releases of it are meant too.", &["gpt-4o-mini"]);
+/// A time zone.
+pub static ZONE: Grammar = form("time zone", "An IANA name.", &["Europe/Berlin", "UTC"]);
+/// An estimate.
+pub static ESTIMATE: Grammar = form("estimate", "A share of what models cost.", &["10% of llm_cost"]);
+/// A weekday and a time.
+pub static WEEKLY: Grammar = form("weekday and time", "A weekday in English and a time.", &["Monday 08:00"]);
+/// A web address.
+pub static URL: Grammar = form("URL", "A web address.", &["https://app.example.com/upgrade"]);
+/// A moment.
+pub static MOMENT: Grammar =
+    form("moment", "A date, or a date and a time, in the policy's `timezone`.", &["2026-11-25 10:14", "2026-11-25"]);
+/// A revenue.
+pub static REVENUE: Grammar =
+    form("revenue", "What the tenant pays, per period, in the policy's currency.", &["199/month"]);
