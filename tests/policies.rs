@@ -2,6 +2,7 @@
 
 mod currencies;
 mod decisions;
+mod endings;
 mod laws;
 mod mistakes;
 mod routes;

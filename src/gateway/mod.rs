@@ -29,6 +29,7 @@ mod announce;
 mod bill;
 mod call;
 pub mod certificate;
+mod exposed;
 mod forward;
 mod guard;
 pub mod identify;
