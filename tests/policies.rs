@@ -1,5 +1,6 @@
 //! The shipped policies, and policies as they go wrong: text in, decisions and diagnostics out.
 
+mod advanced;
 mod currencies;
 mod decisions;
 mod endings;
