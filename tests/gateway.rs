@@ -6,6 +6,8 @@ mod boot;
 mod budgets;
 mod bytes;
 mod counting;
+mod defaults;
+mod endings;
 mod ends;
 mod identity;
 mod limits;

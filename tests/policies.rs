@@ -1,7 +1,9 @@
 //! The shipped policies, and policies as they go wrong: text in, decisions and diagnostics out.
 
+mod advanced;
 mod currencies;
 mod decisions;
+mod endings;
 mod laws;
 mod mistakes;
 mod mutants;

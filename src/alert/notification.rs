@@ -71,6 +71,12 @@ pub enum Kind {
     /// Too many calls name no tenant.
     #[serde(rename = "data.attribution_low")]
     AttributionLow,
+    /// The ledger cannot be written.
+    #[serde(rename = "data.ledger_unavailable")]
+    LedgerUnavailable,
+    /// The ledger can be written again.
+    #[serde(rename = "data.ledger_recovered")]
+    LedgerRecovered,
     /// The margin review can be read.
     #[serde(rename = "review.ready")]
     ReviewReady,

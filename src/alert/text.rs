@@ -82,8 +82,17 @@ fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
 
 fn mark(kind: Kind) -> char {
     match kind {
-        Kind::BudgetExceeded | Kind::DecisionRequested | Kind::DecisionDefaulted | Kind::PolicyRejected => '✕',
-        Kind::BudgetRecovered | Kind::StepLeft | Kind::DecisionMade | Kind::PolicyReloaded | Kind::ReviewReady => '✓',
+        Kind::BudgetExceeded
+        | Kind::DecisionRequested
+        | Kind::DecisionDefaulted
+        | Kind::PolicyRejected
+        | Kind::LedgerUnavailable => '✕',
+        Kind::BudgetRecovered
+        | Kind::StepLeft
+        | Kind::DecisionMade
+        | Kind::PolicyReloaded
+        | Kind::ReviewReady
+        | Kind::LedgerRecovered => '✓',
         _ => '◆',
     }
 }

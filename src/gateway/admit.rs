@@ -13,7 +13,7 @@ use crate::meter::reservation::{self, Ask, Misfit, Reservation};
 use crate::policy::budget::Budget;
 use crate::policy::decision::{Actions, Block, Decision};
 use crate::policy::evaluate;
-use crate::policy::plan::{OnNoFit, OnUnpricedModel};
+use crate::policy::plan::{Exposure, OnNoFit, OnUnpricedModel};
 use crate::wire::{Operation, Peek};
 
 use super::Gateway;
@@ -351,7 +351,9 @@ impl Hold<'_> {
 
 fn blocked(call: &Call, block: &Block, decision: &Decision, fits_never: bool) -> Refused {
     // How full a shared budget is would tell one customer about others.
-    let own = call.snapshot.policy.budgets.get(block.budget).is_some_and(Budget::is_per_tenant);
+    let policy = &call.snapshot.policy;
+    let shown = policy.defaults.expose_to_clients.budget != Exposure::Never;
+    let own = shown && policy.budgets.get(block.budget).is_some_and(Budget::is_per_tenant);
     let state = decision.states.iter().find(|state| state.budget == block.budget).filter(|_| own);
     Refused::blocked(call, block, state.map(|state| state.used_percent), fits_never)
 }

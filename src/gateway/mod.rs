@@ -30,6 +30,7 @@ mod bill;
 mod call;
 pub mod certificate;
 mod counting;
+mod exposed;
 mod forward;
 mod guard;
 pub mod identify;

@@ -1,5 +1,5 @@
 //! The tenant's own window, on the data plane under its own key: how much is included, how much is used, when it resets; and
-//! what became of one of its requests. Percentages, not dollars.
+//! what became of one of its requests. Percentages, not dollars, unless the policy says otherwise.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::control::Snapshot;
 use crate::domain::standing::Standing;
 use crate::domain::tenant::Tenant;
-use crate::domain::window::rfc3339;
 use crate::policy::budget::Budget;
-use crate::policy::budget_state;
+use crate::policy::plan::Exposure;
 
 use super::counting::ring_standing;
+use super::exposed;
 use super::identify::{RequestLine, identify};
 use super::refuse::Refused;
 use super::tap::Answer;
@@ -64,17 +64,8 @@ fn quota(worker: &Worker, tenant_id: &str) -> Value {
         Some(std::sync::Arc::new(Tenant::unknown(id)))
     });
     let Some(tenant) = tenant else { return json!({ "tenantId": tenant_id, "budgets": [] }) };
-    let mut budgets = Vec::new();
-    for standing in gateway.standings(&snapshot, &tenant) {
-        let (budget, state) = (&policy.budgets[standing.budget], budget_state(policy, &standing, now));
-        budgets.push(json!({
-            "budget": &*budget.name,
-            "state": state.state.as_str(),
-            "used_percent": state.used_percent,
-            "resets_at": standing.window.resets_at().map(|end| rfc3339(end, &policy.zone)),
-            "resets_in_seconds": standing.window.resets_at().map(|end| end.since(now).as_secs()),
-        }));
-    }
+    let standings = gateway.standings(&snapshot, &tenant);
+    let budgets: Vec<Value> = standings.iter().filter_map(|standing| exposed::quota(policy, standing, now)).collect();
     json!({ "tenantId": tenant_id, "budgets": budgets, "upgrade_url": policy.upgrade_url(&tenant) })
 }
 
@@ -108,13 +99,15 @@ impl Gateway {
 async fn request(worker: &Worker, tenant: &str, id: &str) -> Option<Value> {
     let reader = worker.gateway.ledger.reader();
     let id = id.to_owned();
+    let exposed = worker.gateway.control.load().policy.defaults.expose_to_clients;
+    let shows_cost = exposed.cost == Exposure::Amount;
     let attempts = tokio::task::spawn_blocking(move || reader.request(&id)).await.ok()?.ok()?;
     let rows: Vec<Value> = attempts
         .iter()
         .filter_map(|attempt| serde_json::to_value(attempt).ok())
         .filter(|attempt| attempt["tenantId"] == tenant)
         .map(|attempt| {
-            let public = [
+            let mut public = vec![
                 "request_id",
                 "endpointTag",
                 "promptVersion",
@@ -126,6 +119,7 @@ async fn request(worker: &Worker, tenant: &str, id: &str) -> Option<Value> {
                 "output_tokens",
                 "basis",
             ];
+            public.extend(shows_cost.then_some("cost_nano_usd"));
             Value::Object(public.iter().map(|key| ((*key).to_owned(), attempt[*key].clone())).collect())
         })
         .collect();

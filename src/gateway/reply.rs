@@ -12,7 +12,7 @@ use crate::policy::decision::{Actions, Decision};
 
 use super::admit::Admission;
 use super::call::Call;
-use super::counting::Counting;
+use super::exposed;
 
 /// The names that browsers may read.
 const EXPOSED: &str = "plimsoll-request-id, plimsoll-policy, plimsoll-decision, plimsoll-would, \
@@ -140,7 +140,7 @@ pub(super) fn quoted(text: &str) -> String {
     quoted
 }
 
-fn quote(text: &str, quoted: &mut String) {
+pub(super) fn quote(text: &str, quoted: &mut String) {
     quoted.push('"');
     for character in text.chars().filter(|character| matches!(character, ' '..='~')) {
         if matches!(character, '"' | '\\') {
@@ -151,33 +151,8 @@ fn quote(text: &str, quoted: &mut String) {
     quoted.push('"');
 }
 
-fn number(text: &mut String, number: impl itoa::Integer) {
+pub(super) fn number(text: &mut String, number: impl itoa::Integer) {
     text.push_str(itoa::Buffer::new().format(number));
-}
-
-/// `plimsoll-budget`: budgets per tenant only, as percentages. Shared totals would tell one customer about another.
-fn budget_field(call: &Call, decision: &Decision, counting: &Counting) -> String {
-    let mut field = String::new();
-    for state in &decision.states {
-        let Some(budget) = call.snapshot.policy.budgets.get(state.budget) else { continue };
-        let standing = counting.standings.iter().find(|standing| standing.budget == state.budget);
-        let Some(standing) = standing.filter(|_| budget.is_per_tenant()) else { continue };
-        if field.is_empty() {
-            field.reserve(64);
-        } else {
-            field.push_str(", ");
-        }
-        quote(&budget.name, &mut field);
-        for part in [";state=", state.state.as_str(), ";used="] {
-            field.push_str(part);
-        }
-        number(&mut field, state.used_percent);
-        if let Some(end) = standing.window.resets_at() {
-            field.push_str(";t=");
-            number(&mut field, end.since(call.now).as_secs());
-        }
-    }
-    field
 }
 
 /// Headers of every answer, ours or the provider's, once the caller is known.
@@ -231,7 +206,7 @@ pub(super) fn decided(marks: &mut Marks, call: &Call, admission: &Admission, fie
     if let Some(model) = &admission.model_served {
         marks.set(MODEL_SERVED, model);
     }
-    marks.set(BUDGET, &budget_field(call, &admission.decision, &admission.counted));
+    marks.set(BUDGET, &exposed::header(call, &admission.decision, &admission.counted));
 }
 
 /// Headers of a refusal that the policy asked for.

@@ -92,7 +92,8 @@ impl Worker {
         };
         let permit = gateway.ledger.permit();
         let unwritten = permit.is_none() || !gateway.ledger.healthy();
-        if unwritten && !admission.decision.ceilings.is_empty() {
+        let refuses = call.snapshot.policy.defaults.on_ledger_unavailable.refuses && admit::can_cost(call.operation);
+        if unwritten && (refuses || !admission.decision.ceilings.is_empty()) {
             return Err(refusal(Refused::unavailable(UNWRITTEN), admission.decision, None));
         }
         let logical = admit::can_cost(call.operation) && gateway.retries.begins(call, body);

@@ -3,6 +3,8 @@
 //! The data plane has a thread per core; the admin listener, the notifications and the folder's watcher have threads of
 //! their own, so that they answer while the data plane is busy.
 
+mod alarm;
+mod expiry;
 mod past;
 mod view;
 
@@ -35,6 +37,9 @@ use crate::meter::Meter;
 use crate::meter::pace::Pace;
 use crate::meter::reservation;
 use crate::telemetry::Metrics;
+
+use alarm::LedgerWatch;
+use expiry::ExpiryWatch;
 
 /// How long notifications may take after that.
 const LAST_POST: Duration = Duration::from_secs(5);
@@ -301,11 +306,14 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
     let mut due = tokio::time::interval(CHORES_EVERY);
     let stopped = until(stopped);
     tokio::pin!(stopped);
+    let (mut ledger, mut exceptions) = (LedgerWatch::new(), ExpiryWatch::default());
     loop {
         tokio::select! {
             () = &mut stopped => return,
             _ = due.tick() => {}
         }
+        ledger.look(&gateway);
+        exceptions.look(&gateway);
         gateway.pace.forget_idle(gateway.clock.now());
         let now = gateway.clock.now();
         gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_names(now));

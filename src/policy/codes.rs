@@ -45,6 +45,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E164", "an exception that counts differently from its budget"),
     ("E165", "two active exceptions for one tenant and budget"),
     ("W164", "a budget whose review is overdue"),
+    ("W166", "an exception that ends soon"),
     ("E171", "an unknown or missing column of tenants"),
     ("E172", "a tenant that is given twice"),
     ("E173", "a row of tenants that cannot be read"),

@@ -1,6 +1,7 @@
 //! Exceptions: approved and dated, for one tenant; they make outcomes gentler and never harsher.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::civil::Date;
 
@@ -8,7 +9,7 @@ use crate::domain::clock::Timestamp;
 
 use super::Written;
 use super::budget::Amount;
-use super::ladder::Ladder;
+use super::ladder::{Ladder, NotifyTarget};
 
 /// The actions that `never:` subtracts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +36,15 @@ impl Never {
     }
 }
 
+/// Who hears of the end of an exception.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhenExpired {
+    /// They.
+    pub notify: Vec<NotifyTarget>,
+    /// How long before the end they hear of it for the first time.
+    pub before: Option<Duration>,
+}
+
 /// One exception.
 #[derive(Debug, Clone)]
 pub struct Exception {
@@ -58,11 +68,18 @@ pub struct Exception {
     pub expires: Date,
     /// The first moment at which it no longer applies.
     pub until: Timestamp,
+    /// Who is told that it ends.
+    pub when_expired: Option<WhenExpired>,
     /// Where it is written.
     pub written: Written,
 }
 
 impl Exception {
+    /// Whether the time before its end has begun in which people hear of it.
+    pub fn ends_soon(&self, rule: &WhenExpired, now: Timestamp) -> bool {
+        rule.before.is_some_and(|before| now.after(before) >= self.until)
+    }
+
     /// Whether it concerns a budget.
     pub fn concerns(&self, budget: usize) -> bool {
         self.budget.is_none_or(|own| own == budget)

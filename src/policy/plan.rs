@@ -8,7 +8,7 @@ use super::Written;
 use super::amount::PlannedPer;
 use super::budget::Amount;
 use super::glob::Glob;
-use super::ladder::Remedies;
+use super::ladder::{NotifyTarget, Remedies};
 
 /// One plan.
 #[derive(Debug, Clone)]
@@ -103,6 +103,16 @@ impl Default for ExposeToClients {
     }
 }
 
+/// What becomes of calls that no hard budget counts while the ledger cannot be written. Those that one counts are refused in
+/// any case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OnLedgerUnavailable {
+    /// They are refused too.
+    pub refuses: bool,
+    /// Who is told.
+    pub alert: Vec<NotifyTarget>,
+}
+
 /// What happens where nothing else is said.
 #[derive(Debug, Clone, Default)]
 pub struct Defaults {
@@ -116,4 +126,6 @@ pub struct Defaults {
     pub plan: Option<Arc<str>>,
     /// What clients see.
     pub expose_to_clients: ExposeToClients,
+    /// A ledger that cannot be written.
+    pub on_ledger_unavailable: OnLedgerUnavailable,
 }

@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use plimsoll::domain::attribution::Attribution;
+use plimsoll::domain::content::Content;
+use plimsoll::domain::money::Money;
 use plimsoll::domain::standing::{Standing, Standings};
-use plimsoll::domain::tenant::{Tenant, TenantId};
+use plimsoll::domain::tenant::{Revenue, Tenant, TenantId};
+use plimsoll::domain::window::Period;
 use plimsoll::policy::decision::Actions;
 use plimsoll::policy::trace::{Action, Trace};
 use plimsoll::policy::{CallFacts, Policy, evaluate};
@@ -17,15 +20,22 @@ use super::{REALISTIC, compile_text, now, policy};
 /// A policy with everything that combines: shared and own ladders, dry run, segment, plan.
 const EVERYTHING: &str = "version: 1
 mode: enforce
-plans: { p: { llm_budget: $10/month, cap_output_tokens: 3000, route: some } }
-segments: { s: { cap_output_tokens: { non_critical: 900 } } }
+currency: EUR
+exchange: { EUR: 1.08 USD, GBP: 1.31 USD }
+plans: { p: { llm_budget: 9.5 EUR/month, cap_output_tokens: 3000, route: some } }
+segments:
+  s: { cap_output_tokens: { non_critical: 900 }, never: [throttle], limits: { max_tool_output_tokens: 500 }, flagship: { allow: [claude-opus-4-5], promptVersion: [v1] }, otherwise: { route: other } }
 endpoints: { digest.*: { critical: false } }
-routes: { some: { gpt-4o: gpt-4o-mini }, other: { claude-opus-4-5: claude-haiku-4-5 } }
+routes:
+  some: { gpt-4o: [gpt-3.5-turbo, gpt-4o-mini] }
+  other: { claude-opus-4-5: [claude-haiku-4-5, claude-sonnet-4-5] }
+  tier: { gpt-4o: { model: gpt-4o, service_tier: flex }, gpt-4o-mini: { model: gpt-4o-mini, service_tier: flex } }
 budgets:
   a: { per: [tenantId], limit: plan.llm_budget, escalation: long }
   b: { per: [tenantId], limit: $7/day, grace: 20%, escalation: short }
-  c: { limit: $30/week, escalation: long }
-  d: { mode: dry_run, per: [tenantId], limit: $5/day, escalation: short }
+  c: { limit: 23 GBP/week, escalation: long }
+  d: { per: [tenantId], limit: $8/day, escalation: partly, match: { not: { model: claude-opus-4-5 } } }
+  e: { mode: dry_run, per: [tenantId], limit: 5% of revenue/day, escalation: short }
 escalations:
   long:
     warning: { at: 80%, notify: [log] }
@@ -35,32 +45,64 @@ escalations:
   short:
     contain: { at: 90%, throttle: 2 requests/hour }
     degrade: { at: 100%, block: all }
+  partly:
+    contain: { at: 70%, route: tier, rollout: 40% of tenants }
+    degrade: { at: 110%, route: some, cap_output_tokens: 50, rollout: 70% of tenants }
+    decide: { at: 160%, block: all, rollout: 20% of tenants }
   watch:
     warning: { at: 90%, notify: [log] }
     contain: { at: 300%, cap_output_tokens: 100 }
 ";
+
+/// How many budgets it has.
+const BUDGETS: usize = 5;
 
 const EXCEPTION: &str = "    reason: r
     approved_by: a
     expires: 2027-01-31
 ";
 
-fn tenant() -> Tenant {
-    let id = TenantId::new("t").expect("an id");
-    Tenant { plan: Some(Arc::from("p")), segment: Some(Arc::from("s")), ..Tenant::unknown(id) }
+/// One tenant that every rollout means, one that only the larger mean, one that none means; one of them without a segment.
+fn tenant(name: &str) -> Tenant {
+    let revenue = Some(Revenue { amount: Money::from_nano(100_000_000_000), per: Period::Month });
+    let segment = (name != "free").then(|| Arc::from("s"));
+    let id = TenantId::new(name).expect("an id");
+    Tenant { plan: Some(Arc::from("p")), segment, revenue, ..Tenant::unknown(id) }
 }
 
 prop_compose! {
     fn a_call()(tag in prop::sample::select(vec!["digest.x", "other"]),
                 model in prop::sample::select(vec!["gpt-4o", "gpt-4o-mini", "claude-opus-4-5"]),
                 cap in prop::option::of(1_u64..5_000), thinking in prop::option::of(1_024_u64..3_000),
-                reasoning: bool, opened in prop::option::of(0_i64..6)) -> Shot {
-        Shot { attribution: tagged(tag), model, cap, thinking, reasoning, opened }
+                reasoning: bool, opened in prop::option::of(0_i64..6), prompt in prop::sample::select(vec!["v1", "v2"]),
+                tenant in prop::sample::select(TENANTS.to_vec()), content in contents()) -> Shot {
+        let attribution = Attribution { prompt_version: Arc::from(prompt), ..tagged(tag) };
+        Shot { tenant, content, attribution, model, cap, thinking, reasoning, opened }
     }
+}
+
+/// Tenants on both sides of every rollout.
+const TENANTS: [&str; 4] = ["t", "globex", "soylent", "free"];
+
+fn contents() -> impl Strategy<Value = Content> {
+    let input = prop::option::of(prop::sample::select(vec![10_u64, 8_000, 16_000, 100_000, 500_000]));
+    let output = prop::sample::select(vec![0_u64, 500, 501, 9_000]);
+    (input, any::<bool>(), any::<bool>(), output, any::<bool>()).prop_map(
+        |(input, tools, images, output, takes_tier)| Content {
+            input,
+            tools,
+            images,
+            longest_tool_output: output,
+            tool_output: output,
+            takes_tier,
+        },
+    )
 }
 
 #[derive(Debug, Clone)]
 struct Shot {
+    tenant: &'static str,
+    content: Content,
     attribution: Attribution,
     model: &'static str,
     cap: Option<u64>,
@@ -76,12 +118,13 @@ impl Shot {
             cap: self.cap,
             thinking_budget: self.thinking,
             reasoning: self.reasoning,
+            content: self.content,
             ..facts(tenant, &self.attribution)
         }
     }
 
     fn decide(&self, policy: &Policy, used: &[i64]) -> plimsoll::policy::decision::Decision {
-        let tenant = tenant();
+        let tenant = tenant(self.tenant);
         let facts = self.facts(&tenant);
         evaluate(policy, &facts, &self.standings(policy, &facts, used))
     }
@@ -105,7 +148,7 @@ impl Shot {
 }
 
 fn used() -> impl Strategy<Value = Vec<i64>> {
-    prop::collection::vec(0_i64..50_000_000_000, 4)
+    prop::collection::vec(0_i64..50_000_000_000, BUDGETS)
 }
 
 /// Whether `harsh` is at least as strict as `mild` in every action.
@@ -119,16 +162,41 @@ fn at_least_as_strict(harsh: &Actions, mild: &Actions) -> bool {
     let cap = |actions: &Actions| actions.cap.map(|cap| i64::try_from(cap).unwrap_or(i64::MAX));
     (harsh.cap_kept_thinking || lower(cap(harsh), cap(mild)))
         && lower(rate(harsh), rate(mild))
-        && (mild.route.is_none() || harsh.route.is_some())
+        && (mild.route.is_none() && mild.service_tier.is_none()
+            || harsh.route.is_some()
+            || harsh.service_tier.is_some())
+        && (mild.tool_output.is_none() || harsh.tool_output.is_some())
         && (mild.block.is_none() || harsh.block.is_some())
         && harsh.step >= mild.step
+}
+
+/// The same text with the entries of every map that stands on one line in their opposite order. Lists stay as they are.
+fn reversed(text: &str) -> String {
+    text.split_inclusive('\n').map(reversed_line).collect()
+}
+
+fn reversed_line(line: &str) -> String {
+    let Some((head, rest)) = line.trim_end().strip_suffix('}').and_then(|line| line.split_once('{')) else {
+        return line.to_owned();
+    };
+    let (mut depth, mut entries) = (0_i32, vec![String::new()]);
+    for letter in rest.chars() {
+        depth += i32::from(matches!(letter, '{' | '[')) - i32::from(matches!(letter, '}' | ']'));
+        if letter == ',' && depth == 0 {
+            entries.push(String::new());
+        } else if let Some(entry) = entries.last_mut() {
+            entry.push(letter);
+        }
+    }
+    entries.reverse();
+    format!("{head}{{{}}}\n", entries.join(","))
 }
 
 proptest! {
     #[test]
     fn every_action_has_a_rule_behind_it_and_no_rule_is_behind_an_action_that_is_not_there(shot in a_call(), used in used()) {
         let policy = policy(EVERYTHING);
-        let tenant = tenant();
+        let tenant = shot.tenant();
         let facts = shot.facts(&tenant);
         let trace = Trace::of(&policy, facts, &shot.standings(&policy, &facts, &used));
         for (dry, actions) in [(false, &trace.decision.actions), (true, &trace.decision.would)] {
@@ -140,7 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn spending_more_never_yields_a_gentler_outcome(shot in a_call(), used in used(), more in 0_i64..20_000_000_000, which in 0_usize..4) {
+    fn spending_more_never_yields_a_gentler_outcome(shot in a_call(), used in used(), more in 0_i64..20_000_000_000, which in 0_usize..BUDGETS) {
         let policy = policy(EVERYTHING);
         let before = shot.decide(&policy, &used);
         let mut spent = used;
@@ -152,16 +220,17 @@ proptest! {
     #[test]
     fn an_exception_never_makes_an_outcome_harsher(
         shot in a_call(), used in used(),
-        budget in prop::sample::select(vec!["a", "b", "c"]),
-        change in prop::sample::select(vec!["limit", "escalation", "never", "all"]),
-        amount in 0_u32..100, ladder in prop::sample::select(vec!["watch", "short", "long"]),
+        budget in prop::sample::select(vec!["a", "b", "c", "d"]),
+        change in prop::sample::select(vec!["limit", "escalation", "never", "block", "all"]),
+        amount in 0_u32..100, ladder in prop::sample::select(vec!["watch", "short", "long", "partly"]),
     ) {
-        let period = match budget { "a" => "month", "b" => "day", _ => "week" };
-        let mut text = format!("{EVERYTHING}exceptions:\n  - tenantId: t\n");
+        let period = match budget { "a" => "month", "c" => "week", _ => "day" };
+        let mut text = format!("{EVERYTHING}exceptions:\n  - tenantId: {}\n", shot.tenant);
         match change {
-            "limit" => drop(write!(text, "    budget: {budget}\n    limit: ${amount}/{period}\n")),
+            "limit" => drop(write!(text, "    budget: {budget}\n    limit: {amount} GBP/{period}\n")),
             "escalation" => drop(write!(text, "    budget: {budget}\n    escalation: {ladder}\n")),
-            "never" => drop(write!(text, "    budget: {budget}\n    never: [block, throttle]\n")),
+            "never" => drop(write!(text, "    budget: {budget}\n    never: [block, throttle, route]\n")),
+            "block" => text.push_str("    never: [block]\n"),
             _ => text.push_str("    never: [cap_output_tokens, route]\n"),
         }
         text.push_str(EXCEPTION);
@@ -175,12 +244,13 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_the_file_changes_nothing(shot in a_call(), used in used(), order in Just((0..4).collect::<Vec<usize>>()).prop_shuffle()) {
+    fn the_order_of_the_file_changes_nothing(shot in a_call(), used in used(), order in Just((0..BUDGETS).collect::<Vec<usize>>()).prop_shuffle()) {
         let (head, rest) = EVERYTHING.split_once("budgets:\n").expect("budgets");
         let (budgets, tail) = rest.split_once("escalations:\n").expect("escalations");
         let lines: Vec<&str> = budgets.lines().collect();
         let shuffled: Vec<&str> = order.iter().map(|at| lines[*at]).collect();
         let other = format!("escalations:\n{tail}budgets:\n{}\n{head}", shuffled.join("\n"));
+        let other = reversed(&other);
         let (one, other) = (policy(EVERYTHING), policy(&other));
         prop_assert_eq!(shot.decide(&one, &used), shot.decide(&other, &used));
         for (one, other) in one.budgets.iter().zip(&other.budgets) {
@@ -191,6 +261,7 @@ proptest! {
     #[test]
     fn a_dry_run_budget_never_changes_what_is_done(shot in a_call(), used in used()) {
         let without: String = EVERYTHING.split_inclusive('\n').filter(|line| !line.contains("dry_run")).collect();
+        prop_assert!(without.len() < EVERYTHING.len());
         let (with, without) = (policy(EVERYTHING), policy(&without));
         let (one, other) = (shot.decide(&with, &used), shot.decide(&without, &used));
         prop_assert_eq!(one.actions, other.actions);
@@ -219,6 +290,11 @@ proptest! {
         let (_, diagnostics) = plimsoll::directory::Directory::parse(&source, None);
         let _ = plimsoll::diagnostic::render(&diagnostics, &[source]);
     }
+}
+
+#[test]
+fn reversing_keys_moves_keys_and_no_targets() {
+    assert_eq!(reversed("a:\n  b: { c: [x, y], d: { e: 1, f: 2 } }\n"), "a:\n  b: { d: { e: 1, f: 2 } , c: [x, y]}\n");
 }
 
 #[test]

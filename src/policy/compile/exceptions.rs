@@ -13,12 +13,12 @@ use crate::domain::window::Span;
 use crate::policy::Written;
 use crate::policy::amount;
 use crate::policy::budget::{Amount, Budget};
-use crate::policy::exception::Exception;
+use crate::policy::exception::{Exception, WhenExpired};
 use crate::policy::ladder::Ladder;
 use crate::policy::reader::{Fields, Problems, expect_list};
 use crate::policy::tree::Node;
 
-use super::{Ground, reference, rules, text, value};
+use super::{Ground, ladders, reference, rules, text, value};
 
 /// Every exception that has not expired; of the others only the form is checked.
 pub(super) fn all(
@@ -75,7 +75,7 @@ impl Desk<'_, '_, '_> {
         let approved_by = approval(&mut fields, "approved_by", "name@example.com", &who, problems);
         let ticket = fields.value("ticket").and_then(|node| text(node, "`ticket`", problems));
         let expires = approval(&mut fields, "expires", "2027-01-31", &who, problems);
-        fields.later("when_expired", problems);
+        let when_expired = fields.value("when_expired").and_then(|node| self.when_expired(node, problems));
         fields.finish("not an exception key", problems);
         if budget.is_none() {
             for node in [limit_node, escalation.as_ref().map(|(node, _)| *node)].into_iter().flatten() {
@@ -101,8 +101,45 @@ impl Desk<'_, '_, '_> {
         let ladder = ladder.zip(budget.and_then(|budget| self.budgets.get(budget)));
         let ladder = ladder.map(|(ladder, budget)| ladder.of_budget(&format!("{}.{}", budget.name, ladder.name), None));
         let (tenant, reason, approved_by) = (tenant?, reason?, approved_by?);
-        let written = Written::from(&node.place);
-        Some(Exception { tenant, budget, limit, ladder, never, reason, approved_by, ticket, expires, until, written })
+        let exception = Exception {
+            tenant,
+            budget,
+            limit,
+            ladder,
+            never,
+            reason,
+            approved_by,
+            ticket,
+            expires,
+            until,
+            when_expired,
+            written: Written::from(&node.place),
+        };
+        problems.extend(self.soon(&exception, expires_at));
+        Some(exception)
+    }
+
+    fn when_expired(&self, node: &Node, problems: &mut Problems) -> Option<WhenExpired> {
+        let mut fields = Fields::of(node, "`when_expired`", problems)?;
+        let notify = fields.required("notify", "[account_owner]", problems);
+        let notify = notify.map(|node| ladders::targets(node, self.ground, problems));
+        let before = fields.value("before").and_then(|node| value(node, "`before`", amount::duration, problems));
+        fields.finish("not a key of when_expired", problems);
+        Some(WhenExpired { notify: notify?, before })
+    }
+
+    /// `W166` for an exception whose end comes within its own `before`.
+    fn soon(&self, exception: &Exception, date: &Node) -> Option<Diagnostic> {
+        let rule = exception.when_expired.as_ref()?;
+        let now = self.ground.surroundings.now;
+        if !exception.ends_soon(rule, now) {
+            return None;
+        }
+        let days = days_between(now.to_jiff().to_zoned_datetime(self.ground.zone.clone()).date(), exception.expires);
+        let when = if days == "0 days" { "today".to_owned() } else { format!("in {days}") };
+        let fault = Diagnostic::warning("W166", format!("this exception ends {when}")).at(&date.place, "");
+        let after = format!("note: after it {} is measured against its normal rules", exception.tenant);
+        Some(fault.note(after).help("extend it with a new approval, or let it end"))
     }
 
     fn index(&self, name: &str) -> Option<usize> {
@@ -138,8 +175,7 @@ impl Desk<'_, '_, '_> {
 
     fn expired(&self, tenant: &str, expires: Date, (date, node): (&Node, &Node)) -> Diagnostic {
         let now = self.ground.surroundings.now.to_jiff().to_zoned_datetime(self.ground.zone.clone());
-        let days = expires.until((CalendarUnit::Day, now.date())).map_or(0, |span| span.get_days());
-        let days = format!("{days} day{}", if days == 1 { "" } else { "s" });
+        let days = days_between(expires, now.date());
         let message = format!("this exception expired {days} ago and no longer applies");
         Diagnostic::warning("W163", message)
             .at(&date.place, "")
@@ -181,4 +217,9 @@ fn names(node: &Node, problems: &mut Problems) -> Option<Vec<Arc<str>>> {
         problems.push(fault.help("write `approved_by: name@example.com`"));
     }
     Some(items.into_iter().filter_map(|item| text(item, "`approved_by`", problems)).collect())
+}
+
+fn days_between(from: Date, to: Date) -> String {
+    let days = from.until((CalendarUnit::Day, to)).map_or(0, |span| span.get_days());
+    format!("{days} day{}", if days == 1 { "" } else { "s" })
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::policy::amount::{self, Fault};
 use crate::policy::budget::Dimension;
-use crate::policy::plan::{Defaults, ExposeToClients, Exposure, OnMissingTenant, OnNoFit, OnUnpricedModel};
+use crate::policy::plan::{
+    Defaults, ExposeToClients, Exposure, OnLedgerUnavailable, OnMissingTenant, OnNoFit, OnUnpricedModel,
+};
 use crate::policy::reader::{Entry, Fields, Problems, expect_list, expect_str, expect_word};
 use crate::policy::tree::{Kind, Node};
 
@@ -32,7 +34,7 @@ pub(super) fn defaults(ground: &Ground<'_, '_>, problems: &mut Problems) -> Defa
         defaults.plan = reference("plan", node, &ground.document.plans, problems).map(Arc::from);
     }
     if let Some(node) = fields.value("on_ledger_unavailable") {
-        on_ledger_unavailable(node, ground, problems);
+        defaults.on_ledger_unavailable = on_ledger_unavailable(node, ground, problems);
     }
     if let Some(node) = fields.value("expose_to_clients") {
         defaults.expose_to_clients = exposure(node, problems);
@@ -41,15 +43,17 @@ pub(super) fn defaults(ground: &Ground<'_, '_>, problems: &mut Problems) -> Defa
     defaults
 }
 
-fn on_ledger_unavailable(node: &Node, ground: &Ground<'_, '_>, problems: &mut Problems) {
-    let Some(mut fields) = Fields::of(node, "`on_ledger_unavailable`", problems) else { return };
+fn on_ledger_unavailable(node: &Node, ground: &Ground<'_, '_>, problems: &mut Problems) -> OnLedgerUnavailable {
+    let mut rule = OnLedgerUnavailable::default();
+    let Some(mut fields) = Fields::of(node, "`on_ledger_unavailable`", problems) else { return rule };
     if let Some(node) = fields.value("allow") {
-        expect_word(node, "`allow`", &[("all", ())], problems);
+        rule.refuses = expect_word(node, "`allow`", &[("all", false), ("none", true)], problems).unwrap_or_default();
     }
     if let Some(node) = fields.value("alert") {
-        ladders::targets(node, ground, problems);
+        rule.alert = ladders::targets(node, ground, problems);
     }
     fields.finish("not a key of on_ledger_unavailable", problems);
+    rule
 }
 
 fn exposure(node: &Node, problems: &mut Problems) -> ExposeToClients {
@@ -60,7 +64,9 @@ fn exposure(node: &Node, problems: &mut Problems) -> ExposeToClients {
         exposed.budget = expect_word(node, "`budget`", &words, problems).unwrap_or(exposed.budget);
     }
     if let Some(node) = fields.value("cost") {
-        exposed.cost = expect_word(node, "`cost`", &words, problems).unwrap_or(exposed.cost);
+        // A cost is a share of nothing in particular.
+        let [_, amount, never] = words;
+        exposed.cost = expect_word(node, "`cost`", &[amount, never], problems).unwrap_or(exposed.cost);
     }
     fields.finish("not a key of expose_to_clients", problems);
     exposed
@@ -71,9 +77,6 @@ pub(super) fn not_in_force(ground: &Ground<'_, '_>, problems: &mut Problems) -> 
     alerts(ground, problems);
     margin(ground, problems);
     let mut names = Vec::new();
-    let parsed_only = ["on_ledger_unavailable", "expose_to_clients"];
-    let defaults = ground.document.defaults.iter().filter(|(key, _)| parsed_only.contains(&key.text.as_str()));
-    names.extend(defaults.map(|(key, _)| format!("defaults.{}", key.text)));
     for (key, node) in &ground.document.segments {
         let Kind::Map(entries) = &node.kind else { continue };
         let watches = entries.iter().any(|(entry, _)| entry.text == "watch");
