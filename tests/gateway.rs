@@ -9,6 +9,7 @@ mod counting;
 mod ends;
 mod identity;
 mod limits;
+mod line;
 mod refusals;
 mod reload;
 mod replay;

@@ -110,6 +110,7 @@ impl Node {
             meter: Arc::clone(control.meter()),
             control,
             pace: Arc::new(Pace::default()),
+            lines: crate::gateway::Lines::default(),
             ledger,
             metrics,
             courier,
@@ -307,6 +308,7 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
             _ = due.tick() => {}
         }
         gateway.pace.forget_idle(gateway.clock.now());
+        gateway.lines.forget_empty();
         let now = gateway.clock.now();
         gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_names(now));
         gateway.retries.forget_old(now);

@@ -48,7 +48,11 @@ fn remedies(remedies: &Remedies) -> Vec<String> {
         parts.extend(cap.reasoning.map(|tokens| format!("cap {tokens} output tokens of reasoning models")));
     }
     if let Some(rates) = &remedies.throttle {
-        scoped(rates, &mut parts, |rate| format!("{} requests/{}", rate.requests, short(rate.per)));
+        scoped(rates, &mut parts, |rate| {
+            let queue =
+                rate.queue.map(|queue| format!(" after waiting {} at most", in_words(queue))).unwrap_or_default();
+            format!("{} requests/{}{queue}", rate.requests, short(rate.per))
+        });
     }
     if let Some(routes) = &remedies.route {
         scoped(routes, &mut parts, |route| {
