@@ -3,6 +3,7 @@
 mod decisions;
 mod laws;
 mod mistakes;
+mod scale;
 
 use plimsoll::diagnostic::{Source, render};
 use plimsoll::domain::clock::Timestamp;
