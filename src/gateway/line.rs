@@ -61,18 +61,22 @@ impl Line {
         self.free_at.store(now.after(wait).micros(), Ordering::Relaxed);
     }
 
-    /// About how long somebody who comes now will wait: until the first goes, and a gap for everybody in line.
-    pub(super) fn wait(&self, now: Timestamp, throttle: &Throttle) -> Duration {
-        let first = Timestamp::from_micros(self.free_at.load(Ordering::Relaxed)).since(now);
-        first.saturating_add(gap(throttle).saturating_mul(self.waiting.load(Ordering::Relaxed)))
+    /// How long it is until the first may go, as far as is known.
+    pub(super) fn first_waits(&self, now: Timestamp) -> Duration {
+        Timestamp::from_micros(self.free_at.load(Ordering::Relaxed)).since(now)
     }
 
-    /// Takes a place and waits until everybody before has left. `None`: not before `until`. Those who come at one moment see
+    /// About how long somebody who comes now will wait: until the first goes, and a gap for everybody in line.
+    pub(super) fn wait(&self, now: Timestamp, throttle: &Throttle) -> Duration {
+        self.first_waits(now).saturating_add(gap(throttle).saturating_mul(self.waiting.load(Ordering::Relaxed)))
+    }
+
+    /// Takes a place and waits until everybody before has left. `None`: not before `until`; the first goes after `first`. Those who come at one moment see
     /// each other here, so what cannot be in time is told at once.
-    pub(super) async fn stand(self: Arc<Self>, throttle: &Throttle, until: Instant) -> Option<Turn> {
+    pub(super) async fn stand(self: Arc<Self>, throttle: &Throttle, first: Duration, until: Instant) -> Option<Turn> {
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let place = InLine(Arc::clone(&self));
-        if Instant::now() + gap(throttle).saturating_mul(ahead) > until {
+        if Instant::now() + first.saturating_add(gap(throttle).saturating_mul(ahead)) > until {
             return None;
         }
         let first = tokio::time::timeout_at(until, Arc::clone(&self.first).acquire_owned()).await.ok()?.ok()?;
@@ -124,7 +128,7 @@ mod tests {
     }
 
     async fn stand(line: &Arc<Line>, millis: u64) -> Option<Turn> {
-        Arc::clone(line).stand(&quick(), Instant::now() + Duration::from_millis(millis)).await
+        Arc::clone(line).stand(&quick(), Duration::ZERO, Instant::now() + Duration::from_millis(millis)).await
     }
 
     // Mutations: `InLine` is not dropped on time-out; the turn does not hold the semaphore.
@@ -179,8 +183,13 @@ mod tests {
         let line = Lines::default().line("globex", &rule());
         let slow = Throttle { requests: 30, ..quick() };
         let until = Instant::now() + Duration::from_mins(1);
-        let first = Arc::clone(&line).stand(&slow, until).await.expect("an empty line");
-        assert!(Arc::clone(&line).stand(&slow, Instant::now() + Duration::from_millis(1_900)).await.is_none());
+        let first = Arc::clone(&line).stand(&slow, Duration::ZERO, until).await.expect("an empty line");
+        assert!(
+            Arc::clone(&line)
+                .stand(&slow, Duration::from_millis(500), Instant::now() + Duration::from_millis(2_400))
+                .await
+                .is_none()
+        );
         drop(first);
         assert!(!line.is_waited_in());
     }

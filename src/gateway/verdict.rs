@@ -55,7 +55,7 @@ pub(super) enum Held {
 /// A call that is too early for its rate.
 pub(super) struct Waits {
     throttle: Throttle,
-    /// About how long it is too early.
+    /// How long it is too early; of one behind others, how long the first of them is.
     wait: Duration,
     decision: Decision,
 }
@@ -108,7 +108,7 @@ impl Worker {
             return Some(turn);
         }
         let line = self.gateway.lines.line(call.account.tenant.id.as_str(), rule);
-        line.stand(&waits.throttle, until).await
+        line.stand(&waits.throttle, waits.wait, until).await
     }
 
     /// A hard budget of which too little is leased waits for the store, [`LEASE_PATIENCE`] at most, and is judged again.
@@ -177,7 +177,7 @@ impl Worker {
         let line =
             (throttle.queue.is_some() && turn.is_none()).then(|| self.gateway.lines.line(tenant, &throttle.rule));
         if let Some(line) = line.as_ref().filter(|line| line.is_waited_in()) {
-            return Err((throttle.clone(), line.wait(call.now, throttle)));
+            return Err((throttle.clone(), line.first_waits(call.now)));
         }
         let rate = Rate { rule: &throttle.rule, requests: throttle.requests, per: throttle.per };
         match self.gateway.pace.check(tenant, rate, call.now) {
