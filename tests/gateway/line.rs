@@ -1,9 +1,11 @@
 //! Calls that are too early for their rate and wait for their turn.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use plimsoll::domain::clock::{Clock, ManualClock, Timestamp};
 use serde_json::json;
 
 use super::{CHAT, chat, eventually, post, reason, row, with};
@@ -102,6 +104,29 @@ async fn what_cannot_be_served_in_time_is_refused_at_once() {
         assert!(*took < Duration::from_millis(1_800), "{took:?}");
         row(&rig, reply.header("plimsoll-request-id")).await;
     }
+    rig.stop().await;
+}
+
+// Mutation: a newcomer asks for the rate although somebody stands in line.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_newcomer_does_not_overtake_who_stands_first_though_the_rate_is_free() {
+    let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_000_000)));
+    let policy = policy(", queue: 10 s");
+    let setup = Setup { policy: Some(&policy), clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Setup::default() };
+    let rig = Rig::start(setup).await;
+    for _ in 0..30 {
+        assert_eq!(rig.send(call()).await.status, StatusCode::OK);
+    }
+    let address = rig.node.data_address();
+    let began = Instant::now();
+    let first = tokio::spawn(crate::harness::send(address, call()));
+    waiting(&rig, 1).await;
+    // By the clock the rate is free for both; the first looks at it again when its two seconds have passed.
+    clock.advance(Duration::from_secs(6));
+    let second = rig.send(call()).await;
+    assert_eq!((second.status, first.await.expect("a reply").status), (StatusCode::OK, StatusCode::OK));
+    assert!(began.elapsed() > Duration::from_millis(1_900), "{:?}", began.elapsed());
+    assert!(second.header("plimsoll-decision").contains("queued"), "{:?}", second.headers);
     rig.stop().await;
 }
 
