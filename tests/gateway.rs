@@ -11,6 +11,7 @@ mod endings;
 mod ends;
 mod identity;
 mod limits;
+mod line;
 mod load;
 mod refusals;
 mod reload;

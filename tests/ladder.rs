@@ -272,3 +272,92 @@ async fn dry_run_says_what_it_would_do_and_does_nothing() {
     assert_eq!(sent.last().map(|seen| seen.body.clone()), Some(ask(2_000).to_string().into()));
     rig.stop().await;
 }
+
+// Mutations: `restore_steps` leaves out decisions; the deadline counts from the restart; each call opens a decision of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_is_opened_once_in_a_window_and_its_deadline_survives_a_restart() {
+    let receiver = Receiver::start().await;
+    let config = format!("notify:\n  default: {{ webhook: \"{}\", secret: \"a-webhook-secret\" }}\n", receiver.url());
+    let clock = Arc::new(ManualClock::at(noon()));
+    let policy = POLICY.replace("oncall", "log").replace(
+        "otherwise: { block: non_critical }",
+        "choices: [approve_overrun, enforce_quota, upsell], otherwise: { block: non_critical }, status: 402, message: Ask your owner.",
+    );
+    let rig = Rig::start(Setup {
+        policy: Some(&policy),
+        tenants: Some(TENANTS),
+        config: &config,
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..Setup::default()
+    })
+    .await;
+    spend_to(&rig, 125).await;
+    receiver.wait_for("decision.requested").await;
+    let digest = async |rig: &Rig| {
+        clock.advance(Duration::from_mins(1));
+        rig.chat("globex", "digest.weekly", &ask(1)).await
+    };
+    clock.advance(Duration::from_hours(30));
+    assert_eq!(digest(&rig).await.status, StatusCode::OK, "there is time to answer");
+    let rig = rig.restart(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    clock.advance(Duration::from_hours(17));
+    assert_eq!(digest(&rig).await.status, StatusCode::OK);
+    // Two days after it was asked, and not after the restart; an edit of the policy changes nothing about that.
+    clock.advance(Duration::from_hours(1));
+    let blocked = digest(&rig).await;
+    assert_eq!(blocked.status, StatusCode::PAYMENT_REQUIRED, "{}", blocked.text());
+    let message = blocked.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.starts_with("Ask your owner."), "{message}");
+    fs::write(rig.policy_file(), policy.replace("at: 125%", "at: 120%")).expect("a policy");
+    rig.node.reload();
+    assert_eq!(digest(&rig).await.status, StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(spend(&rig, 1).await.status, StatusCode::OK, "a critical endpoint goes on");
+    let asked = receiver.kinds().iter().filter(|kind| *kind == "decision.requested").count();
+    assert_eq!(asked, 1, "one decision per tenant and window");
+    // The next window begins with nothing decided.
+    clock.set(Timestamp::from_jiff("2026-12-01T11:00:00Z".parse().expect("a moment")));
+    assert_eq!(digest(&rig).await.status, StatusCode::OK);
+    rig.stop().await;
+}
+
+// Mutations: grace moves every step; grace is added to the step's own threshold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grace_puts_off_refusals_and_nothing_else() {
+    let policy = "version: 1
+mode: enforce
+budgets:
+  month:
+    per: [tenantId]
+    limit: $0.10/month
+    grace: 20%
+    escalation: { contain: { at: 50%, cap_output_tokens: 2000, block: non_critical }, degrade: { at: 100%, cap_output_tokens: 1000 } }
+endpoints: { digest.*: { critical: false } }
+";
+    let clock = Arc::new(ManualClock::at(noon()));
+    let rig = Rig::start(Setup {
+        policy: Some(policy),
+        tenants: Some("tenantId\nglobex\n"),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..Setup::default()
+    })
+    .await;
+    for (percent, status, decision) in
+        [(60, StatusCode::OK, ""), (102, StatusCode::OK, "cap=1000"), (120, StatusCode::TOO_MANY_REQUESTS, "block")]
+    {
+        for _ in 0..100 {
+            let used = used_percent(&rig).await;
+            if used >= percent {
+                break;
+            }
+            rig.chat("globex", "checkout", &ask((percent - used).clamp(1, 5) * 100)).await;
+        }
+        let reply = rig.chat("globex", "digest.weekly", &ask(1)).await;
+        assert_eq!(reply.status, status, "{percent}");
+        assert!(
+            reply.header("plimsoll-decision").contains(decision),
+            "{percent}: {}",
+            reply.header("plimsoll-decision")
+        );
+    }
+    rig.stop().await;
+}

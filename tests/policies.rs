@@ -8,6 +8,7 @@ mod laws;
 mod mistakes;
 mod mutants;
 mod routes;
+mod scale;
 mod segments;
 mod steps;
 

@@ -231,8 +231,8 @@ fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> 
         groups.entry(since).or_default().push(Arc::clone(&budget.identity));
     }
     for (since, identities) in groups {
-        let own = |seed: &Seed| identities.contains(&seed.counter.name().identity);
-        let seeds = seeds.values().filter(|seed| own(seed)).cloned().collect();
+        let own: HashSet<&str> = identities.iter().map(AsRef::as_ref).collect();
+        let seeds = seeds.values().filter(|seed| own.contains(&*seed.counter.name().identity)).cloned().collect();
         (history.seeded)(seeds, identities, since)?;
     }
     Ok(())

@@ -3,10 +3,10 @@
 //! Cells are separated by commas and may be quoted (RFC 4180); a cell holds no line break, so that a forgotten quote is
 //! found in its own line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::diagnostic::{Diagnostic, Place, Source};
+use crate::diagnostic::{Diagnostic, MOST_SHOWN, Place, Source};
 use crate::domain::money::Money;
 use crate::domain::tenant::{MAX_ID_BYTES, Revenue, Tenant, TenantId, UNATTRIBUTED};
 use crate::domain::window::Period;
@@ -22,6 +22,19 @@ struct Cell {
     place: Place,
 }
 
+/// The names that a policy defines, to be found at once, and in words.
+struct Names<'a> {
+    plans: (HashSet<&'a str>, String),
+    segments: (HashSet<&'a str>, String),
+}
+
+impl<'a> Names<'a> {
+    fn of(known: KnownNames<'a>) -> Self {
+        let names = |names: &'a [&'a str]| (names.iter().copied().collect(), names.join(", "));
+        Self { plans: names(known.plans), segments: names(known.segments) }
+    }
+}
+
 pub(super) fn read(csv: &Source, known: Option<KnownNames<'_>>, diagnostics: &mut Vec<Diagnostic>) -> Vec<Tenant> {
     let text = csv.text.strip_prefix('\u{feff}').unwrap_or(&csv.text);
     let mut lines = text.lines().zip(1_u32..).filter(|(line, _)| !line.trim().is_empty());
@@ -32,11 +45,14 @@ pub(super) fn read(csv: &Source, known: Option<KnownNames<'_>>, diagnostics: &mu
     };
     let Some(header) = cells(&csv.name, header, number, diagnostics) else { return Vec::new() };
     let Some(columns) = columns(&header, diagnostics) else { return Vec::new() };
+    let known = known.map(Names::of);
     let mut seen: HashMap<TenantId, Place> = HashMap::new();
     let mut tenants = Vec::new();
     for (line, number) in lines {
         let Some(row) = cells(&csv.name, line, number, diagnostics) else { continue };
-        let Some((tenant, place)) = Row { cells: &row, columns: &columns }.tenant(known, diagnostics) else { continue };
+        let Some((tenant, place)) = Row { cells: &row, columns: &columns }.tenant(known.as_ref(), diagnostics) else {
+            continue;
+        };
         if let Some(first) = seen.get(&tenant.id) {
             let fault =
                 Diagnostic::error("E172", format!("tenant `{}` is given twice", tenant.id)).at(&place, "again here");
@@ -136,7 +152,7 @@ impl Row<'_> {
         self.cell(column).map(|cell| Arc::from(cell.text.as_str()))
     }
 
-    fn tenant(&self, known: Option<KnownNames<'_>>, diagnostics: &mut Vec<Diagnostic>) -> Option<(Tenant, Place)> {
+    fn tenant(&self, known: Option<&Names<'_>>, diagnostics: &mut Vec<Diagnostic>) -> Option<(Tenant, Place)> {
         let start = self.cells.first().map(|cell| cell.place.clone())?;
         if self.cells.len() > self.columns.len() {
             let extra = self.cells.get(self.columns.len()).map_or(&start, |cell| &cell.place);
@@ -167,19 +183,20 @@ impl Row<'_> {
             upgrade_url: self.text("upgrade_url"),
         };
         if let Some(known) = known {
-            self.compare("plan", known.plans, diagnostics);
-            self.compare("segment", known.segments, diagnostics);
+            self.compare("plan", &known.plans, diagnostics);
+            self.compare("segment", &known.segments, diagnostics);
         }
         Some((tenant, id.place.clone()))
     }
 
-    /// A row may be ahead of the policy: an undefined name is a warning.
-    fn compare(&self, column: &str, known: &[&str], diagnostics: &mut Vec<Diagnostic>) {
-        let Some(cell) = self.cell(column).filter(|cell| !known.contains(&cell.text.as_str())) else { return };
+    /// A row may be ahead of the policy: an undefined name is a warning. The names that are defined are listed beside the
+    /// first ones only: a hundred thousand rows may be wrong.
+    fn compare(&self, column: &str, (known, list): &(HashSet<&str>, String), diagnostics: &mut Vec<Diagnostic>) {
+        let Some(cell) = self.cell(column).filter(|cell| !known.contains(cell.text.as_str())) else { return };
         let mut fault = Diagnostic::warning("W175", format!("{column} `{}` is not defined in the policy", cell.text));
         fault = fault.at(&cell.place, "");
-        if !known.is_empty() {
-            fault = fault.note(format!("defined: {}", known.join(", ")));
+        if !known.is_empty() && diagnostics.len() < MOST_SHOWN {
+            fault = fault.note(format!("defined: {list}"));
         }
         diagnostics.push(fault);
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::control::Snapshot;
 use crate::domain::attribution::Attribution;
@@ -37,7 +37,10 @@ pub(super) struct Call {
     /// How many attempts came before, when the client's SDK says so at all.
     pub(super) retries: Option<u32>,
     pub(super) arrived: Instant,
+    /// The moment that it is judged at: when its body was there, or when its turn came.
     pub(super) now: Timestamp,
+    /// How long it stood in line for a rate; `None`: it did not.
+    pub(super) queued: Option<Duration>,
     /// Held to the end of the answer.
     pub(super) _place: Place,
 }

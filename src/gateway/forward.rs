@@ -93,7 +93,9 @@ pub(super) async fn forward(
     filter: Option<UsageChunkFilter>,
 ) -> Result<Response<Answer>, Refused> {
     attempt.left = std::time::Instant::now();
-    attempt.overhead = attempt.left.duration_since(attempt.call.arrived);
+    // To wait for a turn is the policy's will and no work of ours.
+    let queued = attempt.call.queued.unwrap_or_default();
+    attempt.overhead = attempt.left.duration_since(attempt.call.arrived).saturating_sub(queued);
     let limit = attempt.worker.gateway.options.limits.first_byte_timeout;
     let (response, link) = match tokio::time::timeout(limit, exchange(&attempt, request)).await {
         Ok(Ok(answered)) => answered,

@@ -36,6 +36,7 @@ mod guard;
 pub mod identify;
 mod intake;
 pub mod keys;
+mod line;
 pub mod listen;
 pub mod panics;
 mod parts;
@@ -59,6 +60,7 @@ mod verdict;
 use account::{Accounts, Presences};
 use identify::AttributionRules;
 use keys::KeyRing;
+pub use line::Lines;
 use pool::{Link, Pool};
 pub use replay::{ReplayRules, Replays};
 pub use retries::Retries;
@@ -166,6 +168,8 @@ pub struct Gateway {
     pub meter: Arc<Meter>,
     /// The live rates.
     pub pace: Arc<Pace>,
+    /// The calls that wait for one.
+    pub lines: Lines,
     /// Where attempts are written.
     pub ledger: Ledger,
     /// Counts for Prometheus.

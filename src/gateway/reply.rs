@@ -58,7 +58,7 @@ impl Marks {
 pub(super) struct Done<'a> {
     /// A cap that was written so that the hold fits.
     pub(super) clamp: Option<u64>,
-    /// `refused`, when a throttle turned the call away.
+    /// `refused`, when a throttle turned the call away; `queued 1.2 s`, when it made it wait.
     pub(super) throttle: Option<&'a str>,
 }
 
@@ -185,11 +185,13 @@ pub(super) struct Fields {
 impl Fields {
     pub(super) fn of(call: &Call, admission: &Admission) -> Self {
         let clamp = admission.cap.filter(|_| admission.clamped);
+        let queued =
+            call.queued.map(|queued| format!("queued {}.{} s", queued.as_secs(), queued.subsec_millis() / 100));
         Self {
             decision: decision_field(
                 &admission.decision.actions,
                 &call.snapshot.policy,
-                Done { clamp, throttle: None },
+                Done { clamp, throttle: queued.as_deref() },
             ),
             would: would_field(&admission.decision, &call.snapshot.policy),
         }

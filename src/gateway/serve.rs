@@ -156,7 +156,7 @@ impl Worker {
         let peek = peek(operation, &target, &head.headers, &body)?;
         let model: Option<Arc<str>> = peek.model.as_deref().map(Arc::from);
         let priced = |model: &Arc<str>| self.accounts.borrow_mut().price(&addressed.provider, model, &snapshot);
-        let call = Call {
+        let mut call = Call {
             id,
             price: model.as_ref().and_then(priced),
             content: call::content(&snapshot.policy, &account.tenant, operation, &peek, &body),
@@ -171,6 +171,7 @@ impl Worker {
             attribution: Arc::<Attribution>::new(attribution),
             arrived,
             now,
+            queued: None,
             _place: place,
         };
         let mut marks = Marks::default();
@@ -180,7 +181,7 @@ impl Worker {
         if let Claim::Again(kept) = claim {
             return Ok(kept.again(self, &call, marks));
         }
-        let mut response = match self.judge(&call, &peek, &body).await {
+        let mut response = match self.judge(&mut call, &peek, &body).await {
             Err(refusal) => self.refuse(&call, &body, *refusal, Shape::of(&head.headers)),
             Ok(verdict) => {
                 reply::warn(&mut marks, &warnings, verdict.warning);

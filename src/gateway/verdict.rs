@@ -7,13 +7,14 @@ use http::Response;
 
 use crate::ledger::{Permit, Wanted};
 use crate::meter::pace::{Rate, Remaining, Wait};
-use crate::policy::decision::{Actions, Decision};
+use crate::policy::decision::{Actions, Decision, Throttle};
 use crate::telemetry::{Action, Metrics, Mode};
 use crate::wire::Peek;
 
 use super::Worker;
 use super::admit::{self, Admission, Turned};
 use super::call::Call;
+use super::line::Turn;
 use super::refuse::{Refused, Shape};
 use super::reply::{self, Done, Fields, Marks};
 use super::settle::write_refusal;
@@ -34,9 +35,12 @@ pub(super) struct Verdict {
     /// Whether this is a new request, and not another attempt of one.
     pub(super) logical: bool,
     /// What is left of the rate that the call was held to.
-    pub(super) rate: Option<(Box<str>, u64, Remaining)>,
+    pub(super) rate: Option<Paced>,
     pub(super) warning: Option<&'static str>,
 }
+
+/// A rate that let a call pass: its rule, its period in seconds, and what is left of it.
+type Paced = (Box<str>, u64, Remaining);
 
 /// Why a call does not go, or not yet.
 pub(super) enum Held {
@@ -44,6 +48,16 @@ pub(super) enum Held {
     Back(Box<Refusal>),
     /// It has to be judged again when this is leased.
     ForLease(Wanted),
+    /// It has to be judged again when its turn comes.
+    ForTurn(Box<Waits>),
+}
+
+/// A call that is too early for its rate.
+pub(super) struct Waits {
+    throttle: Throttle,
+    /// How long it is too early; of one behind others, how long the first of them is.
+    wait: Duration,
+    decision: Decision,
 }
 
 /// A call that does not go.
@@ -56,29 +70,72 @@ pub(super) struct Refusal {
 impl Worker {
     /// Decides, reserves, and checks what the policy's own function cannot know.
     ///
+    /// A call that is too early for a rate with a `queue` stands in line for it, and is judged anew when its turn comes. Until
+    /// then it holds nothing.
+    pub(super) async fn judge(&self, call: &mut Call, peek: &Peek<'_>, body: &Bytes) -> Result<Verdict, Box<Refusal>> {
+        let came = tokio::time::Instant::now();
+        let mut turn = None;
+        loop {
+            let waits = match self.judge_leased(call, peek, body, turn.as_ref()).await {
+                Ok(verdict) => {
+                    if call.queued.is_some() {
+                        self.gateway.metrics.decided(Action::Throttle, Mode::Enforce);
+                    }
+                    return Ok(verdict);
+                }
+                Err(Held::ForTurn(waits)) => waits,
+                Err(Held::Back(refusal)) => return Err(refusal),
+                Err(Held::ForLease(_)) => return Err(withheld(Refused::internal())),
+            };
+            let until = came + waits.throttle.queue.unwrap_or_default();
+            turn = match self.stand(call, &waits, turn, until).await {
+                Some(turn) => Some(turn),
+                None => return Err(self.too_early(call, *waits)),
+            };
+            (call.now, call.queued) = (self.gateway.clock.now(), Some(came.elapsed()));
+        }
+    }
+
+    /// Waits for a turn, or at its head for the rate. `None`: that would take too long.
+    async fn stand(&self, call: &Call, waits: &Waits, turn: Option<Turn>, until: tokio::time::Instant) -> Option<Turn> {
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        if waits.wait > left {
+            return None;
+        }
+        let rule = &waits.throttle.rule;
+        if let Some(turn) = turn.filter(|turn| turn.rule == *rule) {
+            tokio::time::sleep(waits.wait).await;
+            return Some(turn);
+        }
+        let line = self.gateway.lines.line(call.account.tenant.id.as_str(), rule);
+        line.stand(&waits.throttle, waits.wait, until).await
+    }
+
     /// A hard budget of which too little is leased waits for the store, [`LEASE_PATIENCE`] at most, and is judged again.
-    pub(super) async fn judge(&self, call: &Call, peek: &Peek<'_>, body: &Bytes) -> Result<Verdict, Box<Refusal>> {
+    async fn judge_leased(
+        &self,
+        call: &Call,
+        peek: &Peek<'_>,
+        body: &Bytes,
+        turn: Option<&Turn>,
+    ) -> Result<Verdict, Held> {
         let mut until = None;
         for _ in 0..LEASE_TRIES {
-            match self.judge_now(call, peek, body) {
-                Ok(verdict) => return Ok(verdict),
-                Err(Held::Back(refusal)) => return Err(refusal),
-                Err(Held::ForLease(wanted)) => {
-                    let until = *until.get_or_insert_with(|| tokio::time::Instant::now() + LEASE_PATIENCE);
-                    let leased = tokio::time::timeout_at(until, self.gateway.ledger.lease(wanted)).await;
-                    if leased.is_err() || !self.gateway.ledger.healthy() {
-                        let refused = Refused::unavailable(UNWRITTEN);
-                        return Err(Box::new(Refusal { refused, decision: Decision::default(), throttle: None }));
-                    }
-                }
+            let wanted = match self.judge_now(call, peek, body, turn) {
+                Err(Held::ForLease(wanted)) => wanted,
+                other => return other,
+            };
+            let until = *until.get_or_insert_with(|| tokio::time::Instant::now() + LEASE_PATIENCE);
+            let leased = tokio::time::timeout_at(until, self.gateway.ledger.lease(wanted)).await;
+            if leased.is_err() || !self.gateway.ledger.healthy() {
+                return Err(Held::Back(withheld(Refused::unavailable(UNWRITTEN))));
             }
         }
         // Others were faster every time: what is left is theirs, and some of it comes back.
-        let refused = Refused::reserved(call, &Decision::default());
-        Err(Box::new(Refusal { refused, decision: Decision::default(), throttle: None }))
+        Err(Held::Back(withheld(Refused::reserved(call, &Decision::default()))))
     }
 
-    fn judge_now(&self, call: &Call, peek: &Peek<'_>, body: &Bytes) -> Result<Verdict, Held> {
+    fn judge_now(&self, call: &Call, peek: &Peek<'_>, body: &Bytes, turn: Option<&Turn>) -> Result<Verdict, Held> {
         let gateway = &self.gateway;
         let refusal = |refused, decision, throttle| Held::Back(Box::new(Refusal { refused, decision, throttle }));
         let mut admission = match admit::admit(call, peek, gateway) {
@@ -86,9 +143,12 @@ impl Worker {
             Err(Turned::Lease(wanted)) => return Err(Held::ForLease(wanted)),
             Err(Turned::Away(refused)) => return Err(refusal(refused.0, refused.1, None)),
         };
-        let rate = match self.pace(call, &admission.decision) {
+        let rate = match self.pace(call, &admission.decision, turn) {
             Ok(rate) => rate,
-            Err(refused) => return Err(refusal(refused, admission.decision, Some("refused"))),
+            Err((throttle, wait)) => {
+                // The admission is dropped here: whoever waits holds nothing.
+                return Err(Held::ForTurn(Box::new(Waits { throttle, wait, decision: admission.decision })));
+            }
         };
         let permit = gateway.ledger.permit();
         let unwritten = permit.is_none() || !gateway.ledger.healthy();
@@ -105,16 +165,43 @@ impl Worker {
         Ok(Verdict { admission, permit, logical, rate, warning })
     }
 
-    fn pace(&self, call: &Call, decision: &Decision) -> Result<Option<(Box<str>, u64, Remaining)>, Refused> {
+    /// Asks for the rate that the call is held to; else says how early it is. Nobody overtakes those who stand in line.
+    fn pace(
+        &self,
+        call: &Call,
+        decision: &Decision,
+        turn: Option<&Turn>,
+    ) -> Result<Option<Paced>, (Throttle, Duration)> {
         let Some(throttle) = &decision.actions.throttle else { return Ok(None) };
+        let tenant = call.account.tenant.id.as_str();
+        let turn = turn.filter(|turn| turn.rule == throttle.rule);
+        let line =
+            (throttle.queue.is_some() && turn.is_none()).then(|| self.gateway.lines.line(tenant, &throttle.rule));
+        if let Some(line) = line.as_ref().filter(|line| line.is_waited_in()) {
+            return Err((throttle.clone(), line.first_waits(call.now)));
+        }
         let rate = Rate { rule: &throttle.rule, requests: throttle.requests, per: throttle.per };
-        match self.gateway.pace.check(call.account.tenant.id.as_str(), rate, call.now) {
+        match self.gateway.pace.check(tenant, rate, call.now) {
             Ok(remaining) => {
                 let window = throttle.per.nominal_seconds().unsigned_abs();
                 Ok(Some((Box::from(&*throttle.rule), window, remaining)))
             }
-            Err(Wait(wait)) => Err(Refused::throttled(call, &throttle.rule, wait)),
+            Err(Wait(wait)) => {
+                if let Some(line) = line.as_deref().or(turn.map(Turn::line)) {
+                    line.first_goes(call.now, wait);
+                }
+                Err((throttle.clone(), wait))
+            }
         }
+    }
+
+    /// The refusal of a call that is too early and cannot wait.
+    fn too_early(&self, call: &Call, waits: Waits) -> Box<Refusal> {
+        let Waits { throttle, wait, decision } = waits;
+        let line = throttle.queue.map(|_| self.gateway.lines.line(call.account.tenant.id.as_str(), &throttle.rule));
+        let wait = line.map_or(wait, |line| line.wait(call.now, &throttle).max(wait));
+        let refused = Refused::throttled(call, &throttle.rule, wait);
+        Box::new(Refusal { refused, decision, throttle: Some("refused") })
     }
 
     /// Writes a refusal down and puts it into the dialect's shape.
@@ -140,6 +227,11 @@ impl Worker {
         write_refusal(self, call, Fields { decision: decided, would }, refused.status);
         response
     }
+}
+
+/// A refusal that no rule asked for.
+fn withheld(refused: Refused) -> Box<Refusal> {
+    Box::new(Refusal { refused, decision: Decision::default(), throttle: None })
 }
 
 /// Counts what was done to a call that goes; in dry run, what would have been.

@@ -115,6 +115,7 @@ impl Node {
             meter: Arc::clone(control.meter()),
             control,
             pace: Arc::new(Pace::default()),
+            lines: crate::gateway::Lines::default(),
             ledger,
             metrics,
             courier,
@@ -315,6 +316,7 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
         ledger.look(&gateway);
         exceptions.look(&gateway);
         gateway.pace.forget_idle(gateway.clock.now());
+        gateway.lines.forget_empty();
         let now = gateway.clock.now();
         gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_names(now));
         gateway.retries.forget_old(now);

@@ -260,6 +260,7 @@ fn readings(gateway: &Gateway) -> Readings {
         budgets,
         ledger_dropped: gateway.ledger.lost(),
         panics: caught_so_far(),
+        throttle_waiting: gateway.lines.waiting(),
         ledger_spooled: gateway.ledger.spooled(),
         ledger_wal_bytes: gateway.ledger.wal_bytes(),
         ledger_healthy: gateway.ledger.healthy(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -103,6 +104,8 @@ pub struct Throttle {
     pub requests: u32,
     /// The period.
     pub per: Period,
+    /// How long a call may wait for its turn before it is refused.
+    pub queue: Option<Duration>,
 }
 
 /// Why a call is refused.

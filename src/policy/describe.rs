@@ -142,7 +142,10 @@ fn worded(remedies: &Remedies, route: impl Fn(&Route) -> String) -> Vec<String> 
         parts.extend(cap.reasoning.map(|tokens| format!("cap {tokens} output tokens of reasoning models")));
     }
     if let Some(rates) = &remedies.throttle {
-        scoped(rates, &mut parts, |rate| self::rate(rate.requests, rate.per));
+        scoped(rates, &mut parts, |rate| {
+            let queue = rate.queue.map(|queue| format!(" after waiting {} at most", in_words(queue)));
+            format!("{}{}", self::rate(rate.requests, rate.per), queue.unwrap_or_default())
+        });
     }
     if let Some(routes) = &remedies.route {
         scoped(routes, &mut parts, |one| route(one));

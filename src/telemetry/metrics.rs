@@ -148,6 +148,8 @@ pub struct Readings {
     pub ledger_wal_bytes: u64,
     /// Panics that were caught since the process began.
     pub panics: u64,
+    /// Calls that stand in line for a rate.
+    pub throttle_waiting: u64,
     /// Whether the ledger can be written.
     pub ledger_healthy: bool,
 }

@@ -143,6 +143,10 @@ impl Scrape {
         let help = "Panics that were caught, each of which failed one call";
         let mut metric = encoder.encode_descriptor("panics", help, None, MetricType::Counter)?;
         counter(&mut metric, &readings.panics)?;
+        let help = "Calls that stand in line for a rate";
+        encoder
+            .encode_descriptor("throttle_waiting", help, None, MetricType::Gauge)?
+            .encode_gauge(&readings.throttle_waiting)?;
         let help = "Whether the ledger can be written";
         encoder
             .encode_descriptor("ledger_healthy", help, None, MetricType::Gauge)?

@@ -32,6 +32,7 @@ fn the_page_has_the_promised_names() {
         ledger_spooled: 4,
         ledger_wal_bytes: 4_096,
         panics: 2,
+        throttle_waiting: 5,
         ledger_healthy: true,
     });
     insta::assert_snapshot!(metrics.render());

@@ -436,7 +436,7 @@ budgets:
   b: { limit: $1/hour, escalation: e }
 escalations:
   e:
-    contain: { at: 100%, throttle: { all: 60 requests/min, queue: 3 s } }
+    contain: { at: 100%, throttle: { all: 60 requests/min } }
     degrade: { at: 110%, route: r, when: always }
 exceptions:
   - { tenantId: t, budget: a, never: [block], reason: r, approved_by: a, expires: 2027-01-01 }
@@ -444,7 +444,7 @@ exceptions:
     let (compiled, shown) = compile_text(text);
     let later = compiled.diagnostics.iter().filter(|one| one.code == "E190");
     let lines: Vec<u32> = later.filter_map(|one| one.place.as_ref()).map(|place| place.line).collect();
-    assert_eq!(lines, [3, 9, 10], "{shown}");
+    assert_eq!(lines, [3, 10], "{shown}");
     assert!(compiled.diagnostics.iter().all(|one| one.code == "E190"), "{shown}");
 }
 
@@ -623,5 +623,41 @@ fn budgets_that_do_not_fit_within_another_are_refused() {
     8 |   feature: { per: [tenantId, endpointTag], within: tenat, limit: $100/month, escalation: watch }
       |                                                    ^^^^^ used here
       = help: did you mean `tenant`?
+    ");
+}
+
+#[test]
+fn nobody_waits_for_nothing_or_for_ever() {
+    let waiting = |queue: &str| {
+        let lines = format!(
+            "    per: [tenantId]\n    limit: $5/day\n    escalation: {{ contain: {{ at: 1%, throttle: {{ all: 9 requests/min, {queue} }} }} }}"
+        );
+        one_budget(&lines)
+    };
+    assert_eq!(waiting("queue: 3 s"), "");
+    insta::assert_snapshot!(waiting("queue: 2 min"), @r"
+    error[E113]: a call cannot wait that long for its turn
+     --> policy.yaml:7:78
+      |
+    7 |     escalation: { contain: { at: 1%, throttle: { all: 9 requests/min, queue: 2 min } } }
+      |                                                                              ^^^^^ from 1 s to 60 s
+      = help: write `queue: 3 s`: clients wait too
+    ");
+    insta::assert_snapshot!(waiting("queue: 3"), @r"
+    error[E114]: `3` is not a duration
+     --> policy.yaml:7:78
+      |
+    7 |     escalation: { contain: { at: 1%, throttle: { all: 9 requests/min, queue: 3 } } }
+      |                                                                              ^
+      = help: write `2 days`, `10 min` or `1 hour`
+    ");
+    insta::assert_snapshot!(waiting("queues: 3 s"), @r"
+    error[E104]: unknown key `queues` in `throttle`
+     --> policy.yaml:7:71
+      |
+    7 |     escalation: { contain: { at: 1%, throttle: { all: 9 requests/min, queues: 3 s } } }
+      |                                                                       ^^^^^^ not a scope
+      = help: did you mean `queue`?
+      = valid here: all, non_critical, queue
     ");
 }

@@ -97,6 +97,18 @@ fn a_workflow_keeps_everything_until_it_was_idle_for_a_week() {
     assert_eq!(used(&counter, at((last + 1) * DAY), Span::Workflow), 1);
 }
 
+// Mutation: a bucket in which nothing was counted keeps a workflow in use.
+#[test]
+fn refusals_do_not_keep_a_workflow_in_use() {
+    let counter = Counter::default();
+    post(&counter, at(0), Span::Workflow, 100);
+    for day in 1..=WORKFLOW_IDLE_DAYS {
+        counter.bucket(at(day * DAY), ring(Span::Workflow));
+        assert_eq!(used(&counter, at(day * DAY), Span::Workflow), 100);
+    }
+    assert_eq!(used(&counter, at((WORKFLOW_IDLE_DAYS + 1) * DAY), Span::Workflow), 0);
+}
+
 #[test]
 fn a_step_is_told_of_once_in_the_time_that_counts() {
     let counter = Counter::default();

@@ -1,6 +1,6 @@
 //! Exceptions: complete, dated, not two at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -29,14 +29,17 @@ pub(super) fn all(
 ) -> Vec<Exception> {
     let desk = Desk { ground, ladders, budgets };
     let mut active: Vec<(Exception, Place)> = Vec::new();
+    let mut of_tenant: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
     for node in &ground.document.exceptions {
         let Some(exception) = desk.exception(node, problems) else { continue };
-        let twin = active.iter().find(|(other, _)| overlap(other, &exception));
+        let others = of_tenant.entry(Arc::clone(&exception.tenant)).or_default();
+        let twin = others.iter().map(|other| &active[*other]).find(|(other, _)| overlap(other, &exception));
         if let Some((_, first)) = twin {
             let message = format!("two active exceptions for `{}` concern one budget", exception.tenant);
             let fault = Diagnostic::error("E165", message).at(&node.place, "").see(first, "the other one");
             problems.push(fault.help("put both into one exception, or delete one"));
         }
+        others.push(active.len());
         active.push((exception, node.place.clone()));
     }
     let mut exceptions: Vec<Exception> = active.into_iter().map(|(exception, _)| exception).collect();

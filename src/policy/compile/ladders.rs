@@ -164,11 +164,30 @@ fn tokens(node: &Node, problems: &mut Problems) -> Option<u64> {
     Some(tokens)
 }
 
+/// The longest time that a call may wait for its turn.
+const LONGEST_QUEUE: Duration = Duration::from_mins(1);
+
+/// `20 requests/min`, `{ all: 60 requests/min, queue: 3 s }`.
 fn throttle(node: &Node, problems: &mut Problems) -> Option<Scoped<Throttle>> {
+    let queue = match &node.kind {
+        Kind::Map(entries) => entries.iter().find(|(key, _)| key.text == "queue"),
+        _ => None,
+    };
+    let queue = queue.and_then(|(_, node)| patience(node, problems));
     scoped(node, "`throttle`", &["queue"], problems, |node, problems| {
         let (requests, per) = value(node, "`throttle`", amount::rate, problems)?;
-        Some(Throttle { rule: Arc::from(""), requests, per })
+        Some(Throttle { rule: Arc::from(""), requests, per, queue })
     })
+}
+
+fn patience(node: &Node, problems: &mut Problems) -> Option<Duration> {
+    let queue = value(node, "`queue`", amount::duration, problems)?;
+    if queue.is_zero() || queue > LONGEST_QUEUE {
+        let fault = Diagnostic::error("E113", "a call cannot wait that long for its turn");
+        problems.push(fault.at(&node.place, "from 1 s to 60 s").help("write `queue: 3 s`: clients wait too"));
+        return None;
+    }
+    Some(queue)
 }
 
 /// The routes that are named, each defined under `routes:`.
@@ -179,11 +198,11 @@ pub(super) fn routes(node: &Node, ground: &Ground<'_, '_>, problems: &mut Proble
     })
 }
 
-/// A bare value, or one per scope. `None` when nothing could be read.
+/// A bare value, or one per scope; other keys are read elsewhere. `None` when nothing could be read.
 fn scoped<T>(
     node: &Node,
     what: &str,
-    later_keys: &[&'static str],
+    other_keys: &[&'static str],
     problems: &mut Problems,
     read: impl Fn(&Node, &mut Problems) -> Option<T>,
 ) -> Option<Scoped<T>> {
@@ -191,8 +210,8 @@ fn scoped<T>(
     let mut fields = Fields::of(node, what, problems)?;
     let all = fields.value("all").and_then(|node| read(node, problems));
     let non_critical = fields.value("non_critical").and_then(|node| read(node, problems));
-    for key in later_keys {
-        fields.later(key, problems);
+    for key in other_keys {
+        fields.take(key);
     }
     fields.finish("not a scope", problems);
     if all.is_none() && non_critical.is_none() { None } else { Some(Scoped { all, non_critical }) }
