@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn every_action_has_a_rule_behind_it_and_no_rule_is_behind_an_action_that_is_not_there(shot in a_call(), used in used()) {
         let policy = policy(EVERYTHING);
-        let tenant = shot.tenant();
+        let tenant = tenant(shot.tenant);
         let facts = shot.facts(&tenant);
         let trace = Trace::of(&policy, facts, &shot.standings(&policy, &facts, &used));
         for (dry, actions) in [(false, &trace.decision.actions), (true, &trace.decision.would)] {
