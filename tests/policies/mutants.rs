@@ -231,6 +231,19 @@ fn no_byte_that_is_missing_or_doubled_breaks_the_reader() {
     }
 }
 
+// Found by fuzzing: places were counted in lines that no editor shows.
+#[test]
+fn line_ends_of_old_machines_are_refused_and_those_of_windows_are_not() {
+    let (compiled, shown) = compile_text("version: 1\nmode:\renforce\rbudgets: [\n");
+    assert!(compiled.policy.is_none());
+    insta::assert_snapshot!(shown.lines().take(2).collect::<Vec<_>>().join("\n"), @r"
+    error[E107]: a carriage return alone ends no line here
+     --> policy.yaml:2:6
+    ");
+    let windows = REALISTIC.replace('\n', "\r\n");
+    assert_eq!(compile_text(&windows).1, "");
+}
+
 #[test]
 fn bombs_of_aliases_end_with_a_diagnostic() {
     for section in ["plans", "budgets", "escalations", "exceptions", "nothing"] {

@@ -10,7 +10,12 @@ pub(super) fn never_reached(text: &Text, around: &Around<'_>) -> Vec<Diagnostic>
     let mut warnings = Vec::new();
     for (key, node) in text.section("budgets") {
         let Some(index) = around.policy.budget_named(&key.text) else { continue };
-        let rungs = around.policy.budgets[index].ladder.rungs.iter().filter(|rung| !rung.at.forecast);
+        let budget = &around.policy.budgets[index];
+        // A block that is no exact ceiling can be passed.
+        if !budget.hard {
+            continue;
+        }
+        let rungs = budget.ladder.rungs.iter().filter(|rung| !rung.at.forecast);
         let blocking = rungs.clone().filter(|rung| rung.remedies.block == Some(Scope::All));
         let Some(wall) = blocking.min_by_key(|rung| rung.at.share) else { continue };
         let steps = text.steps(node);

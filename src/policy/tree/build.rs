@@ -21,6 +21,9 @@ pub fn read(source: &Source) -> Tree {
         let fault = too_large(&source.name, LARGEST as u64);
         return Tree { root: None, diagnostics: vec![fault] };
     }
+    if let Some(fault) = lone_return(source) {
+        return Tree { root: None, diagnostics: vec![fault] };
+    }
     let mut text = source.text.to_string();
     let mut diagnostics = Vec::new();
     while diagnostics.len() < MOST_SHOWN {
@@ -45,6 +48,18 @@ pub fn read(source: &Source) -> Tree {
         }
     }
     Tree { root: None, diagnostics }
+}
+
+/// To YAML a carriage return alone ends a line, and to editors it does not: no place behind one would be right.
+fn lone_return(source: &Source) -> Option<Diagnostic> {
+    let breaks = source.text.match_indices('\r').map(|(at, _)| at);
+    let at = breaks.filter(|at| source.text.as_bytes().get(at + 1) != Some(&b'\n')).min()?;
+    let before = source.text.get(..at)?;
+    let line = number(before.matches('\n').count() + 1);
+    let column = number(before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
+    let place = Place { line, column, ..source.start() };
+    let fault = Diagnostic::error("E107", "a carriage return alone ends no line here").at(&place, "");
+    Some(fault.help("save the file with the line ends of Unix or of Windows"))
 }
 
 enum Fault {
