@@ -54,6 +54,9 @@ pub(super) struct Tapped {
     pub(super) keeper: Option<Box<Keeper>>,
     /// The answer was read to a good end.
     good: bool,
+    /// The answer broke off, and what had come before has had its turn to be written: hyper drops what it has not written when a
+    /// body fails, the head of the answer included.
+    gave_way: bool,
     /// Ends the request on the client's connection. `None` for HTTP/2.
     pub(super) conduct: Option<Conduct>,
 }
@@ -86,6 +89,7 @@ impl Tapped {
             exact_length,
             keeper: None,
             good: false,
+            gave_way: false,
             conduct: None,
         }
     }
@@ -110,7 +114,14 @@ impl Tapped {
             match then {
                 Then::More => {}
                 Then::End => self.end(cx),
-                Then::Cut if self.ready.is_empty() => return self.cut(),
+                Then::Cut if self.ready.is_empty() => {
+                    source.broken = true;
+                    if !std::mem::replace(&mut self.gave_way, true) {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    return self.cut();
+                }
                 // What came before it is passed on first.
                 Then::Cut => source.broken = true,
             }

@@ -110,6 +110,28 @@ async fn a_stream_that_the_provider_cuts_is_cut_for_the_client_too() {
     rig.stop().await;
 }
 
+/// Head, the beginning of the body and the end of the connection in one go, as a busy machine sees them.
+// Mutation: in `Tapped::poll` pass the cut on at once; then neither the head nor the bytes arrive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_before_a_cut_reaches_the_client_though_both_come_at_once() {
+    let hasty = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = hasty.local_addr().expect("an address");
+    let extra = format!("  hasty: {{ dialect: openai, base_url: \"http://{address}\", api_key: k }}\n");
+    let rig = Rig::start(Setup { providers: &extra, ..Setup::default() }).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut tcp, _)) = hasty.accept().await {
+            let _ = tcp.read(&mut [0; 4096]).await;
+            let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nthe beginning").await;
+        }
+    });
+    for _ in 0..20 {
+        let reply = rig.send(with(post("/hasty/v1/chat/completions"), holding("", false).to_string())).await;
+        assert_eq!((reply.status, reply.text().as_str(), reply.cut), (StatusCode::OK, "the beginning", true));
+    }
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_does_not_answer_in_time_may_have_billed_and_what_was_held_stays_in_doubt() {
     let (config, policy) = ("limits: { first_byte_timeout: 300 ms }\n", reject(ONE_AT_A_TIME));
