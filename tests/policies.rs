@@ -3,6 +3,7 @@
 mod advanced;
 mod currencies;
 mod decisions;
+mod differences;
 mod endings;
 mod laws;
 mod mistakes;

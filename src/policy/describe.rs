@@ -125,14 +125,17 @@ pub(super) fn brief_remedies(remedies: &Remedies) -> Vec<String> {
 }
 
 fn remedies(remedies: &Remedies) -> Vec<String> {
-    worded(remedies, |route| {
-        let models = route.rules.chunk_by(|one, other| one.from == other.from);
-        let words = models.filter_map(|rules| {
-            let targets: Vec<String> = rules.iter().map(target).collect();
-            Some(format!("{} → {}", rules.first()?.from, targets.join(" or ")))
-        });
-        words.collect::<Vec<_>>().join(", ")
-    })
+    worded(remedies, route)
+}
+
+/// `gpt-4o → gpt-4o-mini or gpt-4o (flex), o3 → o4-mini`.
+pub(super) fn route(route: &Route) -> String {
+    let models = route.rules.chunk_by(|one, other| one.from == other.from);
+    let words = models.filter_map(|rules| {
+        let targets: Vec<String> = rules.iter().map(target).collect();
+        Some(format!("{} → {}", rules.first()?.from, targets.join(" or ")))
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn worded(remedies: &Remedies, route: impl Fn(&Route) -> String) -> Vec<String> {

@@ -21,6 +21,11 @@ impl Rate {
         (worth > Money::ZERO).then_some(Self(worth.nano()))
     }
 
+    /// What one unit is worth.
+    pub fn worth(self) -> Money {
+        Money::from_nano(self.0)
+    }
+
     /// Nano-units of the currency in nano-dollars, rounded down. `None` when it does not fit.
     pub fn in_dollars(self, nano: i64) -> Option<i64> {
         i64::try_from(i128::from(nano) * i128::from(self.0) / i128::from(NANO_PER_DOLLAR)).ok()

@@ -10,9 +10,12 @@ use crate::domain::window::{Period, Span};
 use crate::policy::amount::PlannedPer;
 use crate::policy::budget::{Budget, Limit, Matcher};
 use crate::policy::describe;
-use crate::policy::exception::Exception;
-use crate::policy::ladder::{Ladder, Remedies, Rung, Threshold, percent};
+use crate::policy::exception::{Exception, WhenExpired};
+use crate::policy::exchange::DOLLAR;
+use crate::policy::glob::Glob;
+use crate::policy::ladder::{Ladder, NotifyTarget, Remedies, Rung, Threshold, percent};
 use crate::policy::plan::{Exposure, OnMissingTenant, OnNoFit, OnUnpricedModel};
+use crate::policy::segment::Flagship;
 use crate::policy::{Policy, Written};
 
 use super::Rule;
@@ -63,20 +66,42 @@ fn general(policy: &Policy) -> Rule {
         Exposure::Amount => "amount",
         Exposure::Never => "never",
     };
-    let shown = defaults.expose_to_clients;
+    let (shown, broken) = (defaults.expose_to_clients, &defaults.on_ledger_unavailable);
     rule(
         None,
         [
             ("mode", policy.mode.as_str().to_owned()),
             ("currency", policy.exchange.currency.to_string()),
+            ("exchange", exchange(policy)),
             ("timezone", zone(&policy.zone).to_owned()),
             ("defaults.plan", text(defaults.plan.as_ref())),
             ("defaults.on_missing_tenant", missing.to_owned()),
             ("defaults.on_unpriced_model", unpriced.to_owned()),
             ("defaults.on_no_fit", no_fit.to_owned()),
             ("defaults.expose_to_clients", format!("budget {}, cost {}", exposed(shown.budget), exposed(shown.cost))),
+            (
+                "defaults.on_ledger_unavailable",
+                format!("allow {}{}", if broken.refuses { "none" } else { "all" }, told(&broken.alert)),
+            ),
         ],
     )
+}
+
+/// `EUR 1.08`.
+fn exchange(policy: &Policy) -> String {
+    let rates = policy.exchange.known().filter(|currency| *currency != DOLLAR);
+    let rates = rates
+        .filter_map(|currency| Some(format!("{currency} {}", policy.exchange.rate(currency)?.worth().to_decimal())));
+    rates.collect::<Vec<_>>().join(", ")
+}
+
+/// `, alert oncall`.
+fn told(targets: &[NotifyTarget]) -> String {
+    if targets.is_empty() { String::new() } else { format!(", alert {}", names(targets)) }
+}
+
+fn names(targets: &[NotifyTarget]) -> String {
+    targets.iter().map(NotifyTarget::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn zone(zone: &TimeZone) -> &str {
@@ -110,10 +135,22 @@ fn plans(policy: &Policy) -> Rules {
 
 fn segments(policy: &Policy) -> Rules {
     let segments = policy.segments.values().map(|segment| {
-        let fields = [("always", always(&segment.remedies)), ("never", describe::never(segment.never))];
+        let fields = [
+            ("always", always(&segment.remedies)),
+            ("never", describe::never(segment.never)),
+            ("flagship", text(segment.flagship.as_ref().map(flagship))),
+            ("max_tool_output_tokens", text(segment.max_tool_output)),
+        ];
         (segment.name.to_string(), rule(Some(&segment.written), fields))
     });
     segments.collect()
+}
+
+/// `gpt-4o for promptVersion v7 or v8, otherwise → cheaper`.
+fn flagship(gate: &Flagship) -> String {
+    let patterns = |globs: &[Glob]| globs.iter().map(Glob::as_str).collect::<Vec<_>>().join(" or ");
+    let (models, prompts) = (patterns(&gate.models), patterns(&gate.prompts));
+    format!("{models} for promptVersion {prompts}, otherwise {}", always(&gate.otherwise))
 }
 
 fn endpoints(policy: &Policy) -> Rules {
@@ -133,10 +170,9 @@ fn endpoints(policy: &Policy) -> Rules {
 }
 
 fn routes(policy: &Policy) -> Rules {
-    let routes = policy.routes().map(|route| {
-        let rules: Vec<String> = route.rules.iter().map(|rule| format!("{} → {}", rule.from, rule.to)).collect();
-        (route.name.to_string(), rule(Some(&route.written), [("rules", rules.join(", "))]))
-    });
+    let routes = policy
+        .routes()
+        .map(|route| (route.name.to_string(), rule(Some(&route.written), [("rules", describe::route(route))])));
     routes.collect()
 }
 
@@ -152,6 +188,7 @@ fn budget(policy: &Policy, budget: &Budget) -> Rule {
     };
     let per: Vec<&str> = budget.per.iter().map(|dimension| dimension.as_str()).collect();
     let own = budget.ladder.name == budget.name;
+    let parent = budget.within.as_ref().and_then(|within| policy.budgets.get(within.parent));
     let mut rule = rule(
         Some(&budget.written),
         [
@@ -159,6 +196,7 @@ fn budget(policy: &Policy, budget: &Budget) -> Rule {
             ("per", per.join(", ")),
             ("match", matcher(&budget.matcher)),
             ("mode", budget.mode.as_str().to_owned()),
+            ("within", text(parent.map(|parent| &parent.name))),
             ("review_by", text(budget.review_by)),
             ("escalation", if own { "its own".to_owned() } else { budget.ladder.name.to_string() }),
             ("grace", grace(policy, budget)),
@@ -174,7 +212,7 @@ fn budget(policy: &Policy, budget: &Budget) -> Rule {
 fn matcher(matcher: &Matcher) -> String {
     let mut conditions: Vec<String> = Vec::new();
     for (dimension, patterns) in &matcher.all {
-        let patterns: Vec<&str> = patterns.iter().map(crate::policy::glob::Glob::as_str).collect();
+        let patterns: Vec<&str> = patterns.iter().map(Glob::as_str).collect();
         conditions.push(format!("{} {}", dimension.as_str(), patterns.join(" or ")));
     }
     conditions.extend(matcher.not.as_ref().map(|not| format!("not ({})", self::matcher(not))));
@@ -238,6 +276,12 @@ fn step(rung: &Rung) -> String {
     text
 }
 
+/// `notify finance, 14 days before`.
+fn ending(rule: &WhenExpired) -> String {
+    let before = rule.before.map(|before| format!(", {} before", describe::in_words(before)));
+    format!("notify {}{}", names(&rule.notify), before.unwrap_or_default())
+}
+
 fn exception(policy: &Policy, exception: &Exception) -> (String, Rule) {
     let budget = exception.budget.and_then(|budget| policy.budgets.get(budget));
     let limit = exception.limit.zip(budget).map(|(limit, budget)| describe::amount(limit, budget.unit, budget.span));
@@ -249,6 +293,7 @@ fn exception(policy: &Policy, exception: &Exception) -> (String, Rule) {
         ("reason", exception.reason.to_string()),
         ("approved_by", exception.approved_by.join(", ")),
         ("ticket", text(exception.ticket.as_ref())),
+        ("when_expired", text(exception.when_expired.as_ref().map(ending))),
     ];
     let budget = budget.map_or("every budget", |budget| &budget.name);
     (format!("{} on {budget}", exception.tenant), rule(Some(&exception.written), fields))
