@@ -11,6 +11,7 @@ use crate::domain::tenant::Tenant;
 use super::budget::{Dimension, Matcher};
 use super::decision::{Actions, Decision};
 use super::ladder::{Ladder, Remedies, Rung, Scope};
+use super::segment::Segment;
 use super::{CallFacts, Mode, Policy, Written, evaluate};
 
 /// The actions that a decision may hold.
@@ -22,7 +23,7 @@ pub enum Action {
     Throttle,
     /// A cheaper model.
     Route,
-    /// A refusal.
+    /// A refusal, by a step or because a result of a tool is too long.
     Block,
 }
 
@@ -36,7 +37,10 @@ impl Action {
             Self::Cap => one.cap == other.cap && self.is_in(one) && self.is_in(other),
             Self::Throttle => one.throttle == other.throttle && self.is_in(one),
             Self::Route => one.route == other.route && self.is_in(one),
-            Self::Block => one.block.is_some() && other.block.is_some(),
+            Self::Block => {
+                (one.block.is_some() && other.block.is_some())
+                    || (one.tool_output.is_some() && one.tool_output == other.tool_output)
+            }
         }
     }
 
@@ -46,7 +50,7 @@ impl Action {
             Self::Cap => actions.cap.is_some() || actions.cap_kept_thinking,
             Self::Throttle => actions.throttle.is_some(),
             Self::Route => actions.route.is_some(),
-            Self::Block => actions.block.is_some(),
+            Self::Block => actions.block.is_some() || actions.tool_output.is_some(),
         }
     }
 }
@@ -137,8 +141,12 @@ impl<'p> Trace<'p> {
         let ladders: Vec<&Ladder> =
             std::iter::once(&budget.ladder).chain(exceptions.filter_map(|one| one.ladder.as_ref())).collect();
         ladders.into_iter().find_map(|ladder| {
-            let reached = |rung: &&Rung| rung.at.is_reached(standing, now) && self.is_asked_by(action, rung, standing);
-            let rung = ladder.rungs.iter().rfind(reached)?;
+            let acts = |rung: &&Rung| {
+                rung.at.is_reached(standing, now)
+                    && rung.rollout.includes(self.facts.tenant.id.as_str())
+                    && self.is_asked_by(action, rung, standing)
+            };
+            let rung = ladder.rungs.iter().rfind(acts)?;
             let rule = format!("budgets.{} › {}.{}", budget.name, ladder.name, rung.step);
             Some(Decider { rule, written: rung.written.clone() })
         })
@@ -167,21 +175,30 @@ impl<'p> Trace<'p> {
         if self.policy.mode != mode {
             return Vec::new();
         }
-        let segment =
-            self.policy.segment(self.facts.tenant).map(|it| (&it.name, "segments", &it.remedies, &it.written));
-        let plan = self.policy.plan(self.facts.tenant).map(|it| (&it.name, "plans", &it.remedies, &it.written));
-        let rules = [segment, plan].into_iter().flatten();
-        let mut rules: Vec<_> = rules.filter(|(_, _, remedies, _)| self.holds(action, remedies)).collect();
+        let segment = self.policy.segment(self.facts.tenant).filter(|segment| self.is_of_segment(action, segment));
+        let plan = self.policy.plan(self.facts.tenant).filter(|plan| self.holds(action, &plan.remedies));
+        let segment = segment.map(|it| (&it.name, "segments", &it.written));
+        let plan = plan.map(|it| (&it.name, "plans", &it.written));
+        let mut rules: Vec<_> = [segment, plan].into_iter().flatten().collect();
         if rules.len() > 1 {
             // The segment stands first.
             rules.swap(0, usize::from(self.is_of_the_plan(action, mode)));
             rules.truncate(1);
         }
-        let decider = |(name, section, _, written): (&Arc<str>, &str, &Remedies, &Written)| Decider {
+        let decider = |(name, section, written): (&Arc<str>, &str, &Written)| Decider {
             rule: format!("{section}.{name}"),
             written: written.clone(),
         };
         rules.into_iter().map(decider).collect()
+    }
+
+    /// Whether a segment asks for such an action of this call: always, by its gate, or by a limit of its own.
+    fn is_of_segment(&self, action: Action, segment: &Segment) -> bool {
+        let prompt = &self.facts.attribution.prompt_version;
+        let gate = segment.flagship.as_ref().filter(|gate| gate.turns_away(self.facts.model, prompt));
+        self.holds(action, &segment.remedies)
+            || gate.is_some_and(|gate| self.holds(action, &gate.otherwise))
+            || (action == Action::Block && segment.excess(&self.facts.content).is_some())
     }
 
     /// Whether the plan alone asks for what always applies.

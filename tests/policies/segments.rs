@@ -6,6 +6,7 @@ use plimsoll::domain::attribution::Attribution;
 use plimsoll::domain::content::Content;
 use plimsoll::domain::tenant::{Tenant, TenantId};
 use plimsoll::policy::decision::{Decision, ToolOutput};
+use plimsoll::policy::trace::{Action, Trace};
 use plimsoll::policy::{CallFacts, evaluate};
 
 use super::decisions::{facts, standings, tagged};
@@ -183,4 +184,25 @@ routes: { cheaper: { gpt-4o: gpt-4o-mini } }
       |                                                                                       ^^^^^^^^^^^^
       = help: write `above 4000/request`
     ");
+}
+
+/// The rule behind an action of a call of this segment.
+fn decider(segment: &str, action: Action, change: impl Fn(&mut CallFacts<'_>)) -> Vec<String> {
+    let policy = policy(SEGMENTS);
+    let tenant = Tenant { segment: Some(Arc::from(segment)), ..Tenant::unknown(TenantId::new("t").expect("an id")) };
+    let attribution = tagged("x");
+    let mut facts = facts(&tenant, &attribution);
+    change(&mut facts);
+    let trace = Trace::of(&policy, facts, &standings(&policy, &facts, 0, None));
+    trace.deciders(action, false).into_iter().map(|decider| decider.rule).collect()
+}
+
+// Mutation: in `Trace::is_of_segment` look at what always applies alone.
+#[test]
+fn what_a_gate_and_a_limit_do_is_the_segments_doing() {
+    assert_eq!(decider("stakes", Action::Route, |facts| facts.model = "gpt-4o"), ["segments.stakes"]);
+    assert_eq!(decider("stakes", Action::Cap, |facts| facts.model = "gpt-4o"), ["segments.stakes"]);
+    let long = |facts: &mut CallFacts<'_>| facts.content.longest_tool_output = 8_001;
+    assert_eq!(decider("tools", Action::Block, long), ["segments.tools"]);
+    assert!(decider("tools", Action::Block, |facts| facts.content.longest_tool_output = 8_000).is_empty());
 }

@@ -244,7 +244,7 @@ impl What {
             Self::Model => actions.route.as_deref().unwrap_or(model).to_owned(),
             Self::Cap => or_none(actions.cap),
             Self::Throttle => or_none(actions.throttle.as_ref().map(|rate| describe::rate(rate.requests, rate.per))),
-            Self::Block => actions.block.is_some().to_string(),
+            Self::Block => Action::Block.is_in(actions).to_string(),
             Self::Status => or_none(actions.block.as_ref().map(|block| block.status)),
             Self::Message => or_none(actions.block.as_ref().and_then(|block| block.message.as_ref())),
             Self::Step => or_none(actions.step),
