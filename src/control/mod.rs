@@ -221,6 +221,11 @@ impl Control {
         }
         let unreadable = |diagnostic: Box<Diagnostic>| Broken { diagnostics: vec![*diagnostic], sources: Vec::new() };
         let old = Files::read(&self.around.folder).map_err(unreadable)?;
+        if expected.is_some() && *running.sources != *old.policies {
+            // What somebody saved meanwhile, in force or not, was not planned against and would be lost.
+            let running = Arc::from(format!("{} beside files that were edited since", running.revision));
+            return Err(Refusal::Moved { running });
+        }
         let files = old.clone().with(change);
         build(&self.around, &files, 0).map_err(|broken| self.rejected(broken))?;
         files.write(&self.around.folder, &old).map_err(unreadable)?;

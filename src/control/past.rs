@@ -146,6 +146,10 @@ fn restore(around: &Surroundings, policy: &Policy, new: &[Arc<str>], now: Timest
         // Of each key the bucket that was read last. Where nothing leaves, what lies before a long silence was another life.
         let mut lives: HashMap<Arc<str>, Timestamp> = HashMap::new();
         for row in (around.history.buckets)(&budget.identity, ring, now)? {
+            // A clock that stood ahead has left buckets that have not begun.
+            if row.window.start > now {
+                continue;
+            }
             let after = lives.get(&row.name.key).copied().unwrap_or(now);
             let counted = (row.posted, row.in_doubt) != ([0; 3], [0; 3]);
             if counted && row.window.end > ring.since(after) {
@@ -186,6 +190,17 @@ pub(super) fn let_go(around: &Surroundings, snapshot: &Snapshot, before: &Snapsh
     (around.history.retire)(gone);
 }
 
+/// The window that a sum belongs into. A ring forgets buckets that stayed empty, as all of them do while rows are read, so its
+/// bucket is taken anew; the oldest first, each filled before the next is asked for.
+fn placed(around: &Surroundings, policy: &Policy, seed: &Seed) -> Arc<WindowCounter> {
+    let name = seed.counter.name();
+    let budget = policy.budgets.iter().find(|budget| budget.identity == name.identity);
+    match budget.and_then(|budget| budget.span.ring()) {
+        Some(ring) => around.meter.counter(&name.identity, &name.key).bucket_of(seed.counter.window().start, ring),
+        None => Arc::clone(&seed.counter),
+    }
+}
+
 /// Adds up the rows of new budgets.
 fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> Result<(), String> {
     let (history, policy, now) = (&around.history, &snapshot.policy, snapshot.loaded_at);
@@ -220,8 +235,10 @@ fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> 
             }
         }
     })?;
-    for seed in seeds.values() {
-        count(&seed.counter, seed.posted, seed.in_doubt);
+    let mut sums: Vec<&Seed> = seeds.values().collect();
+    sums.sort_by_key(|seed| seed.counter.window().start);
+    for seed in sums {
+        count(&placed(around, policy, seed), seed.posted, seed.in_doubt);
     }
     // Of a calendar window that was over, nothing was added up; of a ring everything back to its first bucket.
     let mut groups: BTreeMap<Timestamp, Vec<Arc<str>>> = BTreeMap::new();

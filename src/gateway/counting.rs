@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::domain::clock::Timestamp;
-use crate::domain::standing::{Standing, Standings};
+use crate::domain::standing::{Counted, CountedBudgets, Dimensions, Standing, Standings};
 use crate::domain::window::Ring;
 use crate::meter::Meter;
 use crate::meter::counter::{Counter, WindowCounter};
@@ -38,12 +38,14 @@ pub(super) fn count(call: &Call, peek: &Peek<'_>, meter: &Meter) -> Counting {
     let policy = &call.snapshot.policy;
     let dimensions = call.dimensions();
     let mut counting = Counting::default();
-    for counted in policy.counted(&call.facts(peek)) {
+    let all = policy.counted(&call.facts(peek));
+    let at = moment(call, &all, &dimensions, meter);
+    for counted in all {
         let Some(counter) = call.account.counter(counted.budget, &dimensions, &call.snapshot, meter) else { continue };
         let budget = &policy.budgets[counted.budget];
         let ring = budget.span.ring();
         let window = match ring {
-            Some(ring) => counter.bucket(call.now, ring),
+            Some(ring) => counter.bucket(at, ring),
             None => counter.window(call.now, || policy.window(counted.budget, call.now)),
         };
         let Some(limit) = counted.limit else {
@@ -67,6 +69,22 @@ pub(super) fn count(call: &Call, peek: &Peek<'_>, meter: &Meter) -> Counting {
         counting.windows.push(window);
     }
     counting
+}
+
+/// The moment that buckets count the call at. Where another core has opened the next calendar window already, that window counts
+/// it and its row says so: buckets must not say otherwise.
+fn moment(call: &Call, counted: &CountedBudgets, dimensions: &Dimensions<'_>, meter: &Meter) -> Timestamp {
+    let policy = &call.snapshot.policy;
+    let is_ring = |counted: &&Counted| policy.budgets[counted.budget].span.ring().is_some();
+    if !counted.iter().any(|counted| is_ring(&counted)) {
+        return call.now;
+    }
+    let calendars = counted.iter().filter(|counted| !is_ring(counted));
+    let starts = calendars.filter_map(|counted| {
+        let counter = call.account.counter(counted.budget, dimensions, &call.snapshot, meter)?;
+        Some(counter.window(call.now, || policy.window(counted.budget, call.now)).window().start)
+    });
+    starts.fold(call.now, Ord::max)
 }
 
 /// Where a counter that is a sum of buckets stands. Nobody is ever asked about it.

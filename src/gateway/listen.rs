@@ -131,7 +131,11 @@ impl Door {
         let graceful = GracefulShutdown::new();
         let Ok(listener) = TcpListener::from_std(socket) else { return };
         let grace = self.accept_until_stopped(&listener, &mut inbox, &worker, &graceful).await;
-        drop((listener, inbox));
+        inbox.close();
+        while let Ok(handed) = inbox.try_recv() {
+            self.take_in(handed, &worker, &graceful);
+        }
+        drop(listener);
         worker.tasks.close();
         let finished = async {
             graceful.shutdown().await;
@@ -163,9 +167,7 @@ impl Door {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 },
-                Some(Handed { tcp, peer, seat }) = inbox.recv() => if let Ok(tcp) = TcpStream::from_std(tcp) {
-                    self.admit(tcp, (peer, seat), worker, graceful);
-                },
+                Some(handed) = inbox.recv() => self.take_in(handed, worker, graceful),
             }
         }
     }
@@ -178,8 +180,18 @@ impl Door {
         }
         if seat.core == self.core {
             self.admit(tcp, (peer, seat), worker, graceful);
-        } else if let Ok(tcp) = tcp.into_std() {
-            self.spread.hand_over(Handed { tcp, peer, seat });
+        } else if let Ok(tcp) = tcp.into_std()
+            && let Some(handed) = self.spread.hand_over(Handed { tcp, peer, seat })
+        {
+            self.take_in(handed, worker, graceful);
+        }
+    }
+
+    /// Serves a connection that another core accepted.
+    fn take_in(&self, handed: Handed, worker: &Rc<Worker>, graceful: &GracefulShutdown) {
+        let Handed { tcp, peer, seat } = handed;
+        if let Ok(tcp) = TcpStream::from_std(tcp) {
+            self.admit(tcp, (peer, seat), worker, graceful);
         }
     }
 

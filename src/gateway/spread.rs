@@ -52,10 +52,11 @@ impl Spread {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// Sends a connection to the core of its seat. A core that has stopped closes it.
-    pub(super) fn hand_over(&self, handed: Handed) {
-        if let Some(inbox) = self.inboxes.get(handed.seat.core) {
-            drop(inbox.send(handed));
+    /// Sends a connection to the core of its seat; it comes back from one that has stopped.
+    pub(super) fn hand_over(&self, handed: Handed) -> Option<Handed> {
+        match self.inboxes.get(handed.seat.core) {
+            Some(inbox) => inbox.send(handed).err().map(|refused| refused.0),
+            None => Some(handed),
         }
     }
 }

@@ -117,6 +117,11 @@ impl Tapped {
                 Then::Cut if self.ready.is_empty() => {
                     source.broken = true;
                     if !std::mem::replace(&mut self.gave_way, true) {
+                        // Should the client turn out to be gone when it is written, the provider had ended before.
+                        let overdue = source.overdue;
+                        if let Some(attempt) = &mut self.attempt {
+                            attempt.heard_out = !overdue;
+                        }
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }

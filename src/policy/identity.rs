@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::attribution::INVALID;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Dimensions;
 use crate::domain::window::{Period, Span, Window, calendar_window};
@@ -136,8 +137,12 @@ impl Identity {
 
 /// Whether `match` fits, and the budget is not per workflow without one.
 pub(super) fn counts(matcher: &Matcher, per: &[Dimension], dimensions: &Dimensions<'_>) -> bool {
-    let unbound = per.contains(&Dimension::WorkflowId) && dimensions.workflow_id.is_none();
-    !unbound && matcher.fits(dimensions)
+    !lacks_workflow(per, dimensions) && matcher.fits(dimensions)
+}
+
+/// Whether a call belongs to no workflow where each has a counter. Ids that were refused name none: they would be one for all.
+pub(super) fn lacks_workflow(per: &[Dimension], dimensions: &Dimensions<'_>) -> bool {
+    per.contains(&Dimension::WorkflowId) && dimensions.workflow_id.is_none_or(|id| id == INVALID)
 }
 
 /// The values of `per`, joined by [`KEY_SEPARATOR`]; empty for a shared counter.

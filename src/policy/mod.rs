@@ -47,7 +47,7 @@ use crate::domain::standing::{Counted, CountedBudgets, Dimensions};
 use crate::domain::tenant::Tenant;
 use crate::domain::window::Window;
 
-use budget::{Budget, Dimension, Limit};
+use budget::{Budget, Limit};
 use decision::{BudgetState, Step, StepSet};
 use exception::Exception;
 use exchange::Exchange;
@@ -253,8 +253,7 @@ impl Policy {
     /// `None` when the budget is per workflow and the call belongs to none.
     pub fn counter_key(&self, budget: usize, dimensions: &Dimensions<'_>) -> Option<String> {
         let per = &self.budgets.get(budget)?.per;
-        let unbound = per.contains(&Dimension::WorkflowId) && dimensions.workflow_id.is_none();
-        (!unbound).then(|| identity::key(per, dimensions))
+        (!identity::lacks_workflow(per, dimensions)).then(|| identity::key(per, dimensions))
     }
 
     /// The first moment that counts in a budget at `now`.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use crate::domain::standing::{Dimensions, Standing};
 use crate::domain::tenant::Tenant;
 
-use super::budget::{Dimension, Matcher};
+use super::budget::Matcher;
 use super::decision::{Actions, Decision};
 use super::ladder::{Ladder, Remedies, Rung, Scope};
 use super::segment::Segment;
-use super::{CallFacts, Mode, Policy, Written, evaluate};
+use super::{CallFacts, Mode, Policy, Written, evaluate, identity};
 
 /// The actions that a decision may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,7 +218,7 @@ pub fn why_not_counted(policy: &Policy, budget: usize, dimensions: &Dimensions<'
         return None;
     }
     let budget = policy.budgets.get(budget)?;
-    if budget.per.contains(&Dimension::WorkflowId) && dimensions.workflow_id.is_none() {
+    if identity::lacks_workflow(&budget.per, dimensions) {
         return Some("no workflowId".to_owned());
     }
     Some(misfit(&budget.matcher, dimensions))

@@ -177,6 +177,31 @@ async fn each_workflow_has_a_budget_of_its_own_that_never_resets() {
     books_agree(tempfile_of(rig).await.path());
 }
 
+// Mutation: in `past::add_up` count a sum into the bucket that was found while rows were read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workflow_budget_that_is_new_counts_every_day_of_a_run() {
+    let (rig, clock) = at_noon(&format!("version: 1\nmode: enforce\nbudgets:\n{MONTH}"), "").await;
+    cent(&rig, Some("w1")).await;
+    clock.advance(Duration::from_hours(30));
+    cent(&rig, Some("w1")).await;
+    fs::write(rig.policy_file(), RUN).expect("a policy");
+    eventually("the edit", async || cent(&rig, Some("x")).await.header("plimsoll-policy").starts_with("r2")).await;
+    assert_eq!(cent(&rig, Some("w1")).await.status, StatusCode::PAYMENT_REQUIRED);
+    books_agree(tempfile_of(rig).await.path());
+}
+
+// Mutation: in `identity::lacks_workflow` ask only whether there is an id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_that_are_no_workflows_are_not_one_workflow_together() {
+    let (rig, _) = at_noon(RUN, "").await;
+    for letter in ["a", "b", "c"] {
+        let reply = cent(&rig, Some(&letter.repeat(129))).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+        assert!(reply.header("plimsoll-warning").contains("workflow-id"), "{}", reply.header("plimsoll-warning"));
+    }
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workflow_that_was_idle_for_a_week_is_over_before_and_after_a_restart() {
     let (rig, clock) = at_noon(RUN, "").await;
