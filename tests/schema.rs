@@ -8,16 +8,18 @@ use std::path::{Path, PathBuf};
 
 use plimsoll::config::Settings;
 use plimsoll::config::schema::CONFIG;
-use plimsoll::diagnostic::Diagnostic;
+use plimsoll::diagnostic::{Diagnostic, Source};
 use plimsoll::domain::price::PriceBook;
+use plimsoll::policy::hypothesis::read;
 use plimsoll::policy::schema::policy::POLICY;
 use plimsoll::policy::schema::prices::PRICES;
 use plimsoll::policy::schema::suite::SUITE;
 use plimsoll::policy::schema::{Map, json_schema, maps, reference, sample};
+use plimsoll::policy::suite::Suite;
 use serde_json::Value;
 
 use crate::check::{out, plimsoll};
-use crate::policies::compile_text;
+use crate::policies::{MINIMAL, compile_text};
 
 use validator::faults;
 
@@ -41,6 +43,12 @@ fn config(text: &str) -> Vec<Diagnostic> {
     fs::write(&file, text).expect("a file");
     let read = Settings::load(Some(&file), &|_| Some("a-secret-of-many-characters".to_owned()));
     read.map_or_else(|broken| broken.diagnostics, |settings| settings.warnings)
+}
+
+fn suite(text: &str) -> Vec<Diagnostic> {
+    let policy = crate::policies::policy(MINIMAL);
+    let reader = read::Reader { policy: &policy, models: &|_| None, tenants: &|_| None };
+    Suite::read(&Source::new("policy_test.yaml", text), &reader).err().unwrap_or_default()
 }
 
 /// The keys that a reader takes where `map` stands, as it says itself of a key that it does not take.
@@ -83,7 +91,7 @@ fn differences(root: &'static Map, read: Reader) -> Vec<String> {
 
 #[test]
 fn the_tables_hold_the_keys_that_the_readers_take() {
-    for (root, read) in [(&POLICY, policy as Reader), (&CONFIG, config)] {
+    for (root, read) in [(&POLICY, policy as Reader), (&CONFIG, config), (&SUITE, suite)] {
         let faults = differences(root, read);
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
@@ -115,7 +123,8 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 /// The files that the repository ships, each with the table of its kind and the name of that.
 fn shipped() -> Vec<(PathBuf, &'static Map, &'static str)> {
     let mut files: Vec<(PathBuf, &'static Map, &'static str)> = Vec::new();
-    for path in yaml_files(&root().join("policies")).into_iter().chain(yaml_files(&root().join("docs"))) {
+    let folders = ["policies", "policies/advanced", "docs"];
+    for path in folders.iter().flat_map(|folder| yaml_files(&root().join(folder))) {
         let is_suite = path.to_string_lossy().ends_with("_test.yaml");
         files.push(if is_suite { (path, &SUITE, "tests") } else { (path, &POLICY, "policy") });
     }
@@ -125,7 +134,7 @@ fn shipped() -> Vec<(PathBuf, &'static Map, &'static str)> {
 #[test]
 fn every_shipped_file_fits_its_schema_and_says_where_it_is() {
     let files = shipped();
-    assert!(files.len() >= 2, "{files:?}");
+    assert!(files.len() >= 6, "{files:?}");
     for (path, table, name) in files {
         let text = fs::read_to_string(&path).expect("a file");
         let found = faults(&json_schema(table), &in_json(&text));

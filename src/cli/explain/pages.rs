@@ -54,8 +54,13 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     E115
     E121
     E122
+    E123
     E124
     E125
+    E126
+    E127
+    E128
+    W129
     E131
     W133
     W134
@@ -64,14 +69,20 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     E143
     E144
     E145
+    W146
+    W147
+    E148
     E151
     W152
     E153
+    E154
+    W155
     E162
     W163
     E164
     W164
     E165
+    W166
     E171
     E172
     E173

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::config::{Outlook, Settings};
 use crate::control::folder::Files;
-use crate::control::{Control, History, Surroundings};
+use crate::control::{Control, History, Surroundings, oversubscribed};
 use crate::diagnostic::{Diagnostic, Source, render};
 use crate::directory::{Directory, KnownNames};
 use crate::domain::clock::{ManualClock, Timestamp};
@@ -69,6 +69,9 @@ fn seen(code: &str) -> Option<Seen> {
     Some(Seen { days: 7, calls, ..Seen::default() })
 }
 
+/// The tenants of the fixtures, as far as it matters how many there are.
+const TENANTS: &str = "tenantId,plan\nglobex,growth\ninitech,growth\n";
+
 fn compiled(code: &str, source: &Source) -> Vec<Diagnostic> {
     let sources = std::slice::from_ref(source);
     let prices = PriceBook::builtin();
@@ -82,6 +85,8 @@ fn compiled(code: &str, source: &Source) -> Vec<Diagnostic> {
         let seen = seen(code);
         let around = Around { policy, prices: &facts, tenants: &[], seen: seen.as_ref() };
         diagnostics.extend(advise(&Text::of(sources), &around));
+        let (tenants, _) = Directory::parse(&Source::new("tenants.csv", TENANTS), None);
+        diagnostics.extend(oversubscribed(policy, &tenants, now()));
     }
     diagnostics
 }

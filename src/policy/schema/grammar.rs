@@ -20,9 +20,18 @@ pub static PATTERN: Grammar = form(
 /// A limit.
 pub static LIMIT: Grammar = form(
     "limit",
-    "An amount with a period: money, tokens, requests, or a share of what the tenant pays. `k` and `M` are factors; periods are \
-     minute (min), hour, day, week (from Monday) and month of the calendar in `timezone`. No thousands separators.",
-    &["$150/month", "2M tokens/day", "100 requests/min", "30% of revenue/month"],
+    "An amount with a period: money, tokens, requests, or a share of what the tenant pays. Money is in dollars, or in a currency \
+     that `exchange` has a rate for. `k` and `M` are factors; periods are minute (min), hour, day, week (from Monday) and month of \
+     the calendar in `timezone`, `rolling` and a duration of a minute to 31 days, or `workflow`. No thousands separators.",
+    &[
+        "$150/month",
+        "25 EUR/day",
+        "2M tokens/day",
+        "100 requests/min",
+        "30% of revenue/month",
+        "$5/rolling 1 hour",
+        "$0.80/workflow",
+    ],
 );
 /// What a plan's budget is.
 pub static PLAN_LIMIT: Grammar =
@@ -38,6 +47,24 @@ pub static THRESHOLD: Grammar = form(
 /// A rate.
 pub static RATE: Grammar =
     form("rate", "Requests per period, per tenant and rule: that many at once, then evenly.", &["20 requests/min"]);
+/// A share of tenants.
+pub static ROLLOUT: Grammar = form(
+    "share of tenants",
+    "For whom a step acts: a tenant belongs to every share that is larger than its place, which never changes.",
+    &["25% of tenants"],
+);
+/// What is watched.
+pub static BOUND: Grammar = form(
+    "bound",
+    "`above` and a whole number, per request (when nothing is said) or per workflow.",
+    &["above 4000/request", "above 12/workflow", "above 6000"],
+);
+/// A currency.
+pub static CURRENCY: Grammar =
+    form("currency", "The code of a currency: three capital letters. All but USD need a rate.", &["USD", "EUR"]);
+/// An exchange rate.
+pub static EXCHANGE_RATE: Grammar =
+    form("exchange rate", "What one unit of the currency is worth in dollars.", &["1.08 USD"]);
 /// A duration.
 pub static DURATION: Grammar =
     form("duration", "A whole number and s, min, hour, day or week.", &["2 days", "10 min", "3 s"]);
@@ -45,7 +72,7 @@ pub static DURATION: Grammar =
 pub static DATE: Grammar = form("date", "Year, month, day; the day itself is included.", &["2027-01-31"]);
 /// A planned cost.
 pub static PLANNED: Grammar =
-    form("planned cost", "Money per request or per workflow.", &["$0.004/request", "$0.18/workflow"]);
+    form("planned cost", "Money per request or per workflow.", &["$0.004/request", "0.18 EUR/workflow"]);
 /// A factor.
 pub static FACTOR: Grammar = form("factor", "A number and `x`.", &["3x"]);
 /// A tenant.

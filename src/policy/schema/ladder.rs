@@ -1,6 +1,6 @@
 //! Escalations: steps, actions, and for whom they hold.
 
-use super::grammar::{DURATION, NAME, PERCENT, RATE, TARGET, TEXT, THRESHOLD};
+use super::grammar::{DURATION, NAME, PERCENT, RATE, ROLLOUT, TARGET, TEXT, THRESHOLD};
 use super::{Key, Map, Shape};
 
 const TARGETS: Shape = Shape::List(&Shape::Text(&TARGET));
@@ -36,6 +36,11 @@ static RATE_SCOPES: Map = Map {
     keys: &[&[
         Key::new("all", Shape::Text(&RATE), "For every call."),
         Key::new("non_critical", Shape::Text(&RATE), "For calls of endpoints that are not critical."),
+        Key::new(
+            "queue",
+            Shape::Text(&DURATION),
+            "How long a call may wait for its turn, 1 s to 60 s; without it none does.",
+        ),
     ]],
     others: None,
 };
@@ -70,9 +75,10 @@ const EVERY_STEP: &[Key] = &[
     Key::new("notify", TARGETS, "Who is told, once per step, counter and window."),
 ];
 
-const REFUSAL: &[Key] = &[
+const MANNER: &[Key] = &[
     Key::new("status", Shape::OneOf(&[429, 402, 403]), "The HTTP status of a refusal; 429 when absent."),
     Key::new("message", Shape::Text(&TEXT), "The words of a refusal. The end customer may read them."),
+    Key::new("rollout", Shape::Text(&ROLLOUT), "For which share of the tenants the step acts. All are told."),
 ];
 
 const QUESTION: &[Key] = &[
@@ -107,14 +113,14 @@ static NOTIFYING: Map =
 static ACTING: Map = Map {
     name: "acting step",
     says: "A step that changes what calls get.",
-    keys: &[EVERY_STEP, ACTIONS, REFUSAL],
+    keys: &[EVERY_STEP, ACTIONS, MANNER],
     others: None,
 };
 
 static DECIDING: Map = Map {
     name: "deciding step",
     says: "A step that asks a person, with what happens when nobody answers; without `ask` a step like any other.",
-    keys: &[EVERY_STEP, ACTIONS, REFUSAL, QUESTION],
+    keys: &[EVERY_STEP, ACTIONS, MANNER, QUESTION],
     others: None,
 };
 

@@ -1,8 +1,8 @@
 //! The policy itself.
 
 use super::grammar::{
-    DATE, DURATION, ESTIMATE, FACTOR, LIMIT, MODEL, NAME, PATTERN, PERCENT, PLAN_LIMIT, PLANNED, TARGET, TENANT, TEXT,
-    URL, WEEKLY, ZONE,
+    BOUND, CURRENCY, DATE, DURATION, ESTIMATE, EXCHANGE_RATE, FACTOR, LIMIT, MODEL, NAME, PATTERN, PERCENT, PLAN_LIMIT,
+    PLANNED, TARGET, TENANT, TEXT, URL, WEEKLY, ZONE,
 };
 use super::ladder::{CAP, GRACE, ROUTES, STEPS};
 use super::{Key, Map, Shape};
@@ -44,6 +44,48 @@ static PLAN: Map = Map {
     others: None,
 };
 
+static FLAGSHIP: Map = Map {
+    name: "flagship",
+    says: "Models that only approved prompts may use. What the others get stands under `otherwise`.",
+    keys: &[&[
+        Key::required("allow", PATTERNS, "The models; their dated releases too."),
+        Key::required("promptVersion", PATTERNS, "The versions of prompts that are approved."),
+    ]],
+    others: None,
+};
+
+static OTHERWISE: Map = Map {
+    name: "otherwise",
+    says: "What applies to prompts that are not approved for a flagship model and ask for one.",
+    keys: &[&[
+        Key::new("cap_output_tokens", CAP, "Applied to them."),
+        Key::new("route", ROUTES, "Applied to them. It should lead away from every flagship model."),
+    ]],
+    others: None,
+};
+
+static LIMITS: Map = Map {
+    name: "limits",
+    says: "What a request may be at most.",
+    keys: &[&[Key::new(
+        "max_tool_output_tokens",
+        Shape::Integer,
+        "The longest result of a tool. A request with a longer one is refused with 400; nothing is cut.",
+    )]],
+    others: None,
+};
+
+static WATCH: Map = Map {
+    name: "watch",
+    says: "What is watched. Checked, not in force yet.",
+    keys: &[&[
+        Key::new("tool_output_tokens", Shape::Text(&BOUND), "The results of tools."),
+        Key::new("steps", Shape::Text(&BOUND), "The calls of a workflow."),
+        Key::new("avgInputTokens", Shape::Text(&BOUND), "The input, on average."),
+    ]],
+    others: Some(("retrieval.k", Shape::Text(&BOUND))),
+};
+
 static SEGMENT: Map = Map {
     name: "segment",
     says: "Tenants with one cost driver. Always on.",
@@ -51,6 +93,10 @@ static SEGMENT: Map = Map {
         Key::new("cap_output_tokens", CAP, "Always applied to tenants of the segment."),
         Key::new("route", ROUTES, "Always applied to tenants of the segment."),
         Key::new("never", NEVER, "Actions that no budget takes on its tenants."),
+        Key::new("flagship", Shape::Map(&FLAGSHIP), "Models that only approved prompts may use. Needs `otherwise`."),
+        Key::new("otherwise", Shape::Map(&OTHERWISE), "What other prompts get instead. Needs `flagship`."),
+        Key::new("limits", Shape::Map(&LIMITS), "What a request may be at most."),
+        Key::new("watch", Shape::Map(&WATCH), "What is watched. Checked, not in force yet."),
     ]],
     others: None,
 };
@@ -70,11 +116,26 @@ static ENDPOINT: Map = Map {
     others: None,
 };
 
+static TARGETED: Map = Map {
+    name: "target of a route",
+    says: "A model with what else is asked of its provider.",
+    keys: &[&[
+        Key::required("model", Shape::Text(&MODEL), "The model that is served."),
+        Key::new(
+            "service_tier",
+            Shape::Word(&["flex", "default"]),
+            "What is written into requests of the OpenAI dialects, in place of the client's.",
+        ),
+    ]],
+    others: None,
+};
+
 static ROUTE: Map = Map {
     name: "route",
-    says: "Model → the model that is served instead: of the same provider and not dearer. A model without a rule is unchanged.",
+    says: "Model → the model that is served instead, or several of which the first that fits the call is: of the same provider \
+           and not dearer. A model without a rule is unchanged.",
     keys: &[&[Key::new("allow_more_expensive", Shape::Boolean, "Lifts the check that targets are not dearer.")]],
-    others: Some(("gpt-4o", Shape::List(&Shape::Text(&MODEL)))),
+    others: Some(("gpt-4o", Shape::List(&Shape::Either(&[Shape::Text(&MODEL), Shape::Map(&TARGETED)])))),
 };
 
 static MATCH: Map = Map {
@@ -114,8 +175,23 @@ static BUDGET: Map = Map {
         ),
         Key::required("escalation", ESCALATION, "The name of an escalation, or its steps."),
         Key::new("mode", MODE, "Instead of the policy's."),
+        Key::new(
+            "within",
+            Shape::Text(&NAME),
+            "The budget that it stands under: `check` adds up. It changes nothing else.",
+        ),
         GRACE,
         Key::new("review_by", Shape::Text(&DATE), "A date after which `check` warns."),
+    ]],
+    others: None,
+};
+
+static WHEN_EXPIRED: Map = Map {
+    name: "when_expired",
+    says: "Who is told of the end of an exception.",
+    keys: &[&[
+        Key::required("notify", TARGETS, "Who is told when it is over."),
+        Key::new("before", Shape::Text(&DURATION), "How long before its end they are told too, and `check` warns."),
     ]],
     others: None,
 };
@@ -133,26 +209,36 @@ static EXCEPTION: Map = Map {
         Key::required("approved_by", Shape::List(&Shape::Text(&TEXT)), "Who allowed it."),
         Key::new("ticket", Shape::Text(&TEXT), "Where it was discussed."),
         Key::required("expires", Shape::Text(&DATE), "The last day on which it holds."),
+        Key::new("when_expired", Shape::Map(&WHEN_EXPIRED), "Who is told of its end."),
     ]],
     others: None,
 };
 
 static LEDGER_UNAVAILABLE: Map = Map {
     name: "on_ledger_unavailable",
-    says: "Checked, not in force yet.",
+    says: "What happens while the ledger cannot be written. Calls that a hard budget counts are always refused.",
     keys: &[&[
-        Key::new("allow", Shape::Word(&["all"]), "Which calls pass all the same."),
-        Key::new("alert", TARGETS, "Who is told."),
+        Key::new(
+            "allow",
+            Shape::Word(&["all", "none"]),
+            "Whether the other calls pass, with a warning; `all` when absent.",
+        ),
+        Key::new("alert", TARGETS, "Who is told when it begins and ends; the log always is."),
     ]],
     others: None,
 };
 
-const EXPOSED: Shape = Shape::Word(&["percent", "amount", "never"]);
-
 static EXPOSE: Map = Map {
     name: "expose_to_clients",
-    says: "How much clients see. Checked, not in force yet.",
-    keys: &[&[Key::new("budget", EXPOSED, "Of budgets."), Key::new("cost", EXPOSED, "Of cost.")]],
+    says: "How much clients see.",
+    keys: &[&[
+        Key::new(
+            "budget",
+            Shape::Word(&["percent", "amount", "never"]),
+            "Of their own budgets; `percent` when absent. Budgets that tenants share are never shown.",
+        ),
+        Key::new("cost", Shape::Word(&["amount", "never"]), "Of what a request cost; `never` when absent."),
+    ]],
     others: None,
 };
 
@@ -259,7 +345,8 @@ pub static POLICY: Map = Map {
             MODE,
             "Whether rules act or are only measured and reported. Required in one file of the folder.",
         ),
-        Key::new("currency", Shape::Word(&["USD"]), "The currency of limits and revenue."),
+        Key::new("currency", Shape::Text(&CURRENCY), "The currency of revenue; USD when absent."),
+        Key::new("exchange", Shape::Named("EUR", &Shape::Text(&EXCHANGE_RATE)), "What other currencies are worth."),
         Key::new("timezone", Shape::Text(&ZONE), "Where calendar periods begin; UTC when absent."),
         Key::new("defaults", Shape::Map(&DEFAULTS), "What happens where nothing else is said."),
         Key::new("plans", Shape::Named("starter", &Shape::Map(&PLAN)), "What tenants buy, by name."),

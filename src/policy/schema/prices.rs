@@ -33,6 +33,12 @@ static MODEL: Map = Map {
             Key::new("context", Shape::Integer, "The largest input, in tokens."),
             Key::new("max_output", Shape::Integer, "The largest output, in tokens."),
             Key::new("reasoning", Shape::Boolean, "Whether it reasons before it answers."),
+            Key::new(
+                "tools",
+                Shape::Boolean,
+                "Whether it can use tools; nothing is said when absent, and a route may lead to it.",
+            ),
+            Key::new("vision", Shape::Boolean, "Whether it can see images; likewise."),
             Key::new("aliases", Shape::List(&Shape::Text(&TEXT)), "Other names, with `*` for any text."),
         ],
     ],

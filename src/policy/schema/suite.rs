@@ -46,6 +46,9 @@ static REQUEST: Map = Map {
         Key::new("thinking", Shape::Integer, "The thinking budget that the client asks for, in tokens."),
         Key::new("stream", Shape::Boolean, "Whether the answer is streamed."),
         Key::new("tools", Shape::Boolean, "Whether tools are offered."),
+        Key::new("images", Shape::Boolean, "Whether images are shown."),
+        Key::new("input_tokens", Shape::Integer, "How long the input is; 0 when absent."),
+        Key::new("tool_output_tokens", Shape::Integer, "How long the longest result of a tool is; 0 when absent."),
     ]],
     others: None,
 };

@@ -245,7 +245,10 @@ impl What {
             Self::Cap => or_none(actions.cap),
             Self::Throttle => or_none(actions.throttle.as_ref().map(|rate| describe::rate(rate.requests, rate.per))),
             Self::Block => Action::Block.is_in(actions).to_string(),
-            Self::Status => or_none(actions.block.as_ref().map(|block| block.status)),
+            // A request that carries too much is a bad request, once no budget refuses it.
+            Self::Status => {
+                or_none(actions.block.as_ref().map(|block| block.status).or_else(|| actions.tool_output.map(|_| 400)))
+            }
             Self::Message => or_none(actions.block.as_ref().and_then(|block| block.message.as_ref())),
             Self::Step => or_none(actions.step),
             Self::Budget => or_none(actions.budget.and_then(|at| policy.budgets.get(at)).map(|budget| &budget.name)),
