@@ -73,13 +73,13 @@ pub(super) fn count(call: &Call, peek: &Peek<'_>, meter: &Meter) -> Counting {
 
 /// The moment that buckets count the call at. Where another core has opened the next calendar window already, that window counts
 /// it and its row says so: buckets must not say otherwise.
-fn moment(call: &Call, counted: &CountedBudgets, dimensions: &Dimensions<'_>, meter: &Meter) -> Timestamp {
+fn moment(call: &Call, all: &CountedBudgets, dimensions: &Dimensions<'_>, meter: &Meter) -> Timestamp {
     let policy = &call.snapshot.policy;
     let is_ring = |counted: &&Counted| policy.budgets[counted.budget].span.ring().is_some();
-    if !counted.iter().any(|counted| is_ring(&counted)) {
+    if !all.iter().any(|counted| is_ring(&counted)) {
         return call.now;
     }
-    let calendars = counted.iter().filter(|counted| !is_ring(counted));
+    let calendars = all.iter().filter(|counted| !is_ring(counted));
     let starts = calendars.filter_map(|counted| {
         let counter = call.account.counter(counted.budget, dimensions, &call.snapshot, meter)?;
         Some(counter.window(call.now, || policy.window(counted.budget, call.now)).window().start)
