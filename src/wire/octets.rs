@@ -122,7 +122,7 @@ struct Marks {
     foreign: u32,
 }
 
-/// Half of the time that it takes to read a prompt goes by here, and compilers make nothing of it by themselves.
+/// A third of the instructions that it takes to read a long prompt are spent here, and compilers make nothing of it by themselves.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn marks(block: &[u8; 16]) -> Marks {
