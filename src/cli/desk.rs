@@ -14,7 +14,9 @@ use super::output;
 use super::text::many;
 
 /// What is read when no file is named and it is there.
-const USUAL_FILE: &str = "plimsoll.yaml";
+pub(super) const USUAL_FILE: &str = "plimsoll.yaml";
+/// The ledger when nothing names one.
+pub(super) const USUAL_LEDGER: &str = "plimsoll.db";
 
 /// Where prices and rows come from.
 #[derive(Debug, Clone, Args)]
@@ -47,7 +49,7 @@ impl Desk {
         let usual = Path::new(USUAL_FILE);
         let file = place.config.as_deref().or_else(|| usual.exists().then_some(usual));
         let Some(file) = file else {
-            let ledger = place.ledger.clone().unwrap_or_else(|| PathBuf::from("plimsoll.db"));
+            let ledger = place.ledger.clone().unwrap_or_else(|| PathBuf::from(USUAL_LEDGER));
             return Ok(Self { prices: PriceBook::builtin(), ledger });
         };
         let settings = Settings::load(Some(file), &environment)

@@ -13,10 +13,8 @@ use crate::domain::clock::SystemClock;
 use crate::node::Node;
 use crate::telemetry;
 
+use super::desk::USUAL_FILE;
 use super::output;
-
-/// What is read when no file is named and it is there.
-const USUAL_FILE: &str = "plimsoll.yaml";
 
 pub(super) fn run(config: Option<&Path>) -> ExitCode {
     let filter = environment("PLIMSOLL_LOG").unwrap_or_else(|| telemetry::DEFAULT_FILTER.to_owned());

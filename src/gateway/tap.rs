@@ -114,32 +114,25 @@ impl Tapped {
             match then {
                 Then::More => {}
                 Then::End => self.end(cx),
-                Then::Cut if self.ready.is_empty() => {
-                    source.broken = true;
-                    if !std::mem::replace(&mut self.gave_way, true) {
-                        // Should the client turn out to be gone when it is written, the provider had ended before.
-                        let overdue = source.overdue;
-                        if let Some(attempt) = &mut self.attempt {
-                            attempt.heard_out = !overdue;
-                        }
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    return self.cut();
-                }
+                Then::Cut if self.ready.is_empty() => return self.cut(cx),
                 // What came before it is passed on first.
                 Then::Cut => source.broken = true,
             }
         }
     }
 
-    /// The provider's answer broke off.
-    fn cut(&mut self) -> Poll<Option<Result<Bytes, Cut>>> {
-        self.ended = true;
-        let overdue = self.source.as_ref().is_some_and(|source| source.overdue);
-        if let Some(attempt) = &mut self.attempt {
-            attempt.heard_out = !overdue;
+    /// The provider's answer broke off. The client is told at the next poll, once what came before has been written.
+    fn cut(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        if let (Some(source), false) = (&mut self.source, self.gave_way) {
+            (source.broken, self.gave_way) = (true, true);
+            // Should the client turn out to be gone when it is written, the provider had ended before.
+            if let Some(attempt) = &mut self.attempt {
+                attempt.heard_out = !source.overdue;
+            }
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        self.ended = true;
         self.close(Ending::UpstreamFailed);
         Poll::Ready(Some(Err(Cut)))
     }

@@ -9,23 +9,29 @@ use crate::domain::window::{Period, Span};
 use super::Policy;
 use super::budget::Amount;
 use super::exception::{Exception, Never};
-use super::ladder::{Remedies, Rung, Scope, Scoped, percent};
+use super::ladder::{NotifyTarget, Remedies, Rung, Scope, Scoped, percent};
 use super::route::{Route, RouteRule};
 
 /// `cap 600 output tokens; 20 requests/min on non_critical`; a step that only notifies names whom.
 pub(super) fn rung(rung: &Rung) -> String {
-    let mut parts = remedies(&rung.remedies);
+    step(rung, remedies)
+}
+
+/// The same, but routes by their names: `cap 600 output tokens; → cheaper on non_critical`.
+pub(super) fn briefly(rung: &Rung) -> String {
+    step(rung, brief_remedies)
+}
+
+fn step(rung: &Rung, words: fn(&Remedies) -> Vec<String>) -> String {
+    let mut parts = words(&rung.remedies);
     if let Some(ask) = &rung.ask {
-        let otherwise = remedies(&ask.otherwise).join("; ");
+        let otherwise = words(&ask.otherwise).join("; ");
         parts.push(format!("ask {}; after {} {otherwise}", ask.whom.as_str(), in_words(ask.within)));
     }
     if !rung.rollout.is_all() {
         parts.push(format!("for {} of tenants", percent(rung.rollout.share())));
     }
-    if parts.is_empty() {
-        return format!("notify {}", targets(rung));
-    }
-    parts.join("; ")
+    if parts.is_empty() { format!("notify {}", targets(&rung.notify)) } else { parts.join("; ") }
 }
 
 /// Per hard budget: the segments and exceptions whose calls it does not refuse.
@@ -100,23 +106,9 @@ pub(super) fn quantity(number: i64, unit: Unit) -> String {
     }
 }
 
-/// What a step does, as `rung` says it, but routes by their names: `cap 600 output tokens; → cheaper on non_critical`.
-pub(super) fn briefly(rung: &Rung) -> String {
-    let mut parts = brief_remedies(&rung.remedies);
-    if let Some(ask) = &rung.ask {
-        let otherwise = brief_remedies(&ask.otherwise).join("; ");
-        parts.push(format!("ask {}; after {} {otherwise}", ask.whom.as_str(), in_words(ask.within)));
-    }
-    if !rung.rollout.is_all() {
-        parts.push(format!("for {} of tenants", percent(rung.rollout.share())));
-    }
-    if parts.is_empty() { format!("notify {}", targets(rung)) } else { parts.join("; ") }
-}
-
 /// `account_owner, slack:llm-margin`.
-pub(super) fn targets(rung: &Rung) -> String {
-    let targets: Vec<&str> = rung.notify.iter().map(super::ladder::NotifyTarget::as_str).collect();
-    targets.join(", ")
+pub(super) fn targets(targets: &[NotifyTarget]) -> String {
+    targets.iter().map(NotifyTarget::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// The actions, routes by their names.

@@ -22,17 +22,12 @@ use crate::domain::price::PriceBook;
 use crate::policy::advice::{Around, Text, advise};
 use crate::policy::{self, ModelFacts};
 
-use super::desk::{environment, fail};
+use super::desk::{USUAL_FILE, USUAL_LEDGER, environment, fail};
 use super::output;
 
 use expired::Today;
 use form::Form;
 use summary::Summary;
-
-/// What is read when no file is named and it is there.
-const USUAL_FILE: &str = "plimsoll.yaml";
-/// What is looked at when nothing names a ledger and it is there.
-const USUAL_LEDGER: &str = "plimsoll.db";
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

@@ -97,11 +97,7 @@ fn exchange(policy: &Policy) -> String {
 
 /// `, alert oncall`.
 fn told(targets: &[NotifyTarget]) -> String {
-    if targets.is_empty() { String::new() } else { format!(", alert {}", names(targets)) }
-}
-
-fn names(targets: &[NotifyTarget]) -> String {
-    targets.iter().map(NotifyTarget::as_str).collect::<Vec<_>>().join(", ")
+    if targets.is_empty() { String::new() } else { format!(", alert {}", describe::targets(targets)) }
 }
 
 fn zone(zone: &TimeZone) -> &str {
@@ -261,7 +257,7 @@ fn step(rung: &Rung) -> String {
     let mut text = format!("at {}: {}", rung.at, describe::briefly(rung));
     if !rung.notify.is_empty() && (!rung.remedies.is_empty() || rung.ask.is_some()) {
         text.push_str("; notify ");
-        text.push_str(&describe::targets(rung));
+        text.push_str(&describe::targets(&rung.notify));
     }
     if let Some(ask) = rung.ask.as_ref().filter(|ask| !ask.choices.is_empty()) {
         text.push_str("; choices ");
@@ -279,7 +275,7 @@ fn step(rung: &Rung) -> String {
 /// `notify finance, 14 days before`.
 fn ending(rule: &WhenExpired) -> String {
     let before = rule.before.map(|before| format!(", {} before", describe::in_words(before)));
-    format!("notify {}{}", names(&rule.notify), before.unwrap_or_default())
+    format!("notify {}{}", describe::targets(&rule.notify), before.unwrap_or_default())
 }
 
 fn exception(policy: &Policy, exception: &Exception) -> (String, Rule) {
