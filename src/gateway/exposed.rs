@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::clock::Timestamp;
 use crate::domain::money::Money;
 use crate::domain::standing::{Standing, Unit};
 use crate::domain::window::rfc3339;
@@ -52,7 +53,7 @@ pub(super) fn header(call: &Call, decision: &Decision, counting: &Counting) -> S
 }
 
 /// One budget of `GET /plimsoll/v1/quota`; `None` where nothing is shown.
-pub(super) fn quota(policy: &Policy, standing: &Standing, now: crate::domain::clock::Timestamp) -> Option<Value> {
+pub(super) fn quota(policy: &Policy, standing: &Standing, now: Timestamp) -> Option<Value> {
     let exposure = policy.defaults.expose_to_clients.budget;
     let budget = policy.budgets.get(standing.budget).filter(|_| exposure != Exposure::Never)?;
     let BudgetState { state, used_percent, .. } = budget_state(policy, standing, now);

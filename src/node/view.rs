@@ -87,14 +87,12 @@ fn push(gateway: &Gateway, change: Option<&Change>, expected: Option<&str>) -> R
 fn counter_views(gateway: &Gateway, tenant: Option<&TenantId>) -> Vec<CounterView> {
     let now = gateway.clock.now();
     let snapshot = gateway.control.load();
-    let policy = &snapshot.policy;
-    let ring_of = |identity: &str| {
-        let budget = policy.budgets.iter().find(|budget| *budget.identity == *identity);
-        budget.and_then(|budget| budget.span.ring())
-    };
+    let budgets = snapshot.policy.budgets.iter();
+    let rings: HashMap<&str, Ring> =
+        budgets.filter_map(|budget| Some((&*budget.identity, budget.span.ring()?))).collect();
     let mut views = Vec::new();
     gateway.meter.for_each(|identity, key, counter| {
-        let Some((Window { start, end }, used)) = held(counter, ring_of(identity), now) else { return };
+        let Some((Window { start, end }, used)) = held(counter, rings.get(&**identity).copied(), now) else { return };
         let whose = Identity::parse(identity).and_then(|text| text.tenant_of(key).map(str::to_owned));
         if tenant.is_some_and(|tenant| whose.is_some_and(|whose| whose != tenant.as_str())) {
             return;

@@ -95,7 +95,7 @@ pub(super) fn amount(amount: Amount, unit: Unit, span: Span) -> String {
 }
 
 /// `$150`, `2000000 tokens`.
-pub(super) fn quantity(number: i64, unit: Unit) -> String {
+pub fn quantity(number: i64, unit: Unit) -> String {
     match unit {
         Unit::Money => {
             let text = Money::from_nano(number).to_string();

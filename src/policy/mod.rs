@@ -57,7 +57,7 @@ use route::Route;
 use segment::Segment;
 
 pub use compile::{Compiled, ModelFacts, Surroundings, compile};
-pub use describe::in_words;
+pub use describe::{in_words, quantity};
 pub use evaluate::{CallFacts, budget_state, evaluate, reached};
 pub use written::Written;
 

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use plimsoll::domain::attribution::Attribution;
 use plimsoll::domain::clock::{Clock, SystemClock, Timestamp};
 use plimsoll::domain::money::Money;
-use plimsoll::domain::tenant::{Tenant, TenantId};
-use plimsoll::domain::usage::{Basis, Usage};
+use plimsoll::domain::usage::Usage;
 use plimsoll::ledger::Ledger;
-use plimsoll::ledger::entry::{Ending, LedgerEntry};
-use plimsoll::meter::reservation::Postings;
+use plimsoll::ledger::entry::LedgerEntry;
 
 use super::{err, folder, out, plimsoll};
+use crate::ledger_crash::attempt;
 
 /// Calls of one kind, an hour ago.
 struct Calls {
@@ -29,37 +28,17 @@ const fn calls(tag: &'static str, number: u64, dollars: i64) -> Calls {
 }
 
 fn row(calls: &Calls, id: &str, admitted_at: Timestamp) -> LedgerEntry {
-    let output = calls.reasoning + 10;
+    let (model, output) = (Some(Arc::from(calls.model)), calls.reasoning + 10);
     LedgerEntry {
-        attempt_id: Arc::from(id),
-        request_id: Arc::from(id),
         admitted_at,
-        tenant: Arc::new(Tenant::unknown(TenantId::new("globex").expect("a name"))),
         attribution: Arc::new(Attribution { endpoint_tag: Arc::from(calls.tag), ..Attribution::default() }),
-        key_name: None,
-        provider: Arc::from("openai"),
-        dialect: Arc::from("openai-chat"),
-        path: Arc::from("/v1/chat/completions"),
-        model_requested: Some(Arc::from(calls.model)),
-        model_served: Some(Arc::from(calls.model)),
-        model_answered: Some(Arc::from(calls.model)),
-        stream: false,
-        logical: true,
+        model_requested: model.clone(),
+        model_served: model.clone(),
+        model_answered: model,
         usage: Usage { input: Some(10), output: Some(output), reasoning: Some(calls.reasoning), ..Usage::default() },
-        basis: Basis::Exact,
         cost: Some(Money::from_nano(calls.dollars * 1_000_000_000)),
         price: None,
-        status: 200,
-        ending: Ending::Complete,
-        decision: Arc::from(""),
-        would: Arc::from(""),
-        policy: Arc::from("r1"),
-        overhead_us: 1,
-        first_byte_us: None,
-        duration_us: 1,
-        postings: Postings::new(),
-        snapshot: 1,
-        correction: None,
+        ..attempt(id, "globex")
     }
 }
 

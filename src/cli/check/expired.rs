@@ -4,13 +4,11 @@ use std::path::Path;
 
 use crate::diagnostic::Diagnostic;
 use crate::domain::clock::Timestamp;
-use crate::domain::money::Money;
-use crate::domain::standing::Unit;
 use crate::domain::tenant::Tenant;
 use crate::ledger::LedgerReader;
-use crate::policy::Policy;
 use crate::policy::advice::Text;
 use crate::policy::budget::{Budget, Dimension};
+use crate::policy::{Policy, quantity};
 
 /// What the notes are made from.
 pub(super) struct Today<'a> {
@@ -35,11 +33,7 @@ impl Today<'_> {
     fn limit(&self, tenant: &Tenant, index: usize) -> Option<String> {
         let budget = self.policy.budgets.get(index)?;
         let limit = self.policy.limit(index, tenant, self.now)?;
-        let amount = match budget.unit {
-            Unit::Money => dollars(limit),
-            Unit::Tokens => format!("{limit} tokens"),
-            Unit::Requests => format!("{limit} requests"),
-        };
+        let amount = quantity(limit, budget.unit);
         let used = self.used(tenant, budget).map(|used| i128::from(used) * 100);
         let used = used.and_then(|used| used.checked_div(i128::from(limit)));
         let used = used.map(|percent| format!(" ({percent}% used)")).unwrap_or_default();
@@ -66,10 +60,4 @@ impl Today<'_> {
         reader.counters_open_at(self.now, &mut take).ok()?;
         used
     }
-}
-
-/// `$720`, `$12.50`: as a policy writes it.
-fn dollars(nano: i64) -> String {
-    let text = Money::from_nano(nano).to_string();
-    text.strip_suffix(".00").unwrap_or(&text).to_owned()
 }

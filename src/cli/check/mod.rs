@@ -23,6 +23,7 @@ use crate::policy::advice::{Around, Text, advise};
 use crate::policy::{self, ModelFacts};
 
 use super::desk::{USUAL_FILE, USUAL_LEDGER, environment, fail};
+use super::files::Folder;
 use super::output;
 
 use expired::Today;
@@ -68,12 +69,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let folder = arguments.folder.as_deref().or(outlook.as_ref().map(|outlook| outlook.policies.as_path()));
     let folder = folder.unwrap_or(Path::new("policies"));
-    let files = match Files::read(folder) {
-        Ok(files) if files.policies.is_empty() => {
-            return fail(&format!("error: `{}` holds no policy (*.yaml)", folder.display()));
-        }
-        Ok(files) => files,
-        Err(diagnostic) => return fail(&diagnostic.one_line()),
+    let files = match Folder::read(folder) {
+        Ok(folder) => folder.files,
+        Err(fault) => return fail(&fault),
     };
     let ledger = arguments.ledger(outlook.as_ref());
     let findings = look(&files, outlook.as_ref(), ledger.as_deref());

@@ -6,20 +6,17 @@ use super::grammar::{
 };
 use super::ladder::{CAP, GRACE, ROUTES, STEPS};
 use super::{Key, Map, Shape};
+use crate::policy::budget::Dimension;
 
-const DIMENSIONS: &[&str] = &[
-    "tenantId",
-    "plan",
-    "segment",
-    "endpointTag",
-    "promptVersion",
-    "dataMode",
-    "environment",
-    "userId",
-    "workflowId",
-    "provider",
-    "model",
-];
+const DIMENSIONS: &[&str] = &{
+    let mut words = [""; Dimension::ALL.len()];
+    let mut at = 0;
+    while at < words.len() {
+        words[at] = Dimension::ALL[at].0;
+        at += 1;
+    }
+    words
+};
 const MODE: Shape = Shape::Word(&["enforce", "dry_run"]);
 const PATTERNS: Shape = Shape::List(&Shape::Text(&PATTERN));
 const TARGETS: Shape = Shape::List(&Shape::Text(&TARGET));
