@@ -198,10 +198,12 @@ impl Vantage {
     /// A counter of a budget of `policy` in the window that holds `now`: the live one, else what the ledger's rows add up to.
     pub(super) fn usage(&self, policy: &Policy, budget: usize, key: &str, now: Timestamp) -> Result<Usage, String> {
         let Some(rule) = policy.budgets.get(budget) else { return Ok(Usage::default()) };
-        let window = policy.window(budget, now);
+        let window = policy.counting_time(budget, now);
         if let Books::There { counters, .. } = &self.books {
             let known = counters.get(&(rule.identity.to_string(), key.to_owned()));
-            if let Some(counter) = known.filter(|counter| counter.window == window) {
+            // Of buckets the gateway has told what counts now.
+            let is_now = |counter: &&Counter| rule.span.ring().is_some() || counter.window == window;
+            if let Some(counter) = known.filter(is_now) {
                 let used = counter.used.get(rule.unit.index()).copied().unwrap_or(0);
                 return Ok(Usage { used: Used::Amount(used), decide_opened: counter.decide_opened });
             }

@@ -173,12 +173,7 @@ pub(super) fn window_of(policy: &Policy, budget: usize, counter: &Counter, at: T
 /// The time whose rows count at `now` in each of the budgets that are wanted.
 fn times(policy: &Policy, now: Timestamp, wanted: &dyn Fn(&Arc<str>) -> bool) -> Vec<(usize, Window)> {
     let budgets = policy.budgets.iter().enumerate().filter(|(_, budget)| wanted(&budget.identity));
-    budgets
-        .map(|(at, budget)| match budget.span.ring() {
-            Some(ring) => (at, Window { start: ring.start(now), end: Window::EVER.end }),
-            None => (at, policy.window(at, now)),
-        })
-        .collect()
+    budgets.map(|(at, _)| (at, policy.counting_time(at, now))).collect()
 }
 
 /// Forgets the budgets that `snapshot` does not have any more. It is in force already.

@@ -267,6 +267,14 @@ impl Policy {
         self.budgets.get(budget).map_or(Window::EVER, |budget| identity::window(budget.span, &self.zone, now))
     }
 
+    /// The time whose rows count at `now`: the calendar window, or everything since the first bucket that counts.
+    pub fn counting_time(&self, budget: usize, now: Timestamp) -> Window {
+        match self.budgets.get(budget).and_then(|budget| budget.span.ring()) {
+            Some(ring) => Window { start: ring.start(now), end: Window::EVER.end },
+            None => self.window(budget, now),
+        }
+    }
+
     /// Who is told when a budget reaches a step.
     pub fn notify_targets(&self, budget: usize, step: Step) -> &[NotifyTarget] {
         let rung = self.budgets.get(budget).and_then(|budget| budget.ladder.rung(step));

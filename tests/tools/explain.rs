@@ -1,5 +1,9 @@
 //! `plimsoll explain`: a call that nobody made, a request of the ledger, a tenant.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll::domain::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Folder, Ran, root, run};
@@ -102,6 +106,12 @@ fn a_wrong_question_is_shown_with_its_place_and_what_is_missing_is_named() {
 /// A gateway whose tenant has spent half of its allowance, and the id of its last call.
 async fn busy() -> (Rig, String) {
     let rig = Rig::start(Setup { policy: Some(POLICY), tenants: Some(TENANTS), ..Setup::default() }).await;
+    let id = spend_two_cents(&rig).await;
+    (rig, id)
+}
+
+/// The id of the second of two calls.
+async fn spend_two_cents(rig: &Rig) -> String {
     // A thousand output tokens of `gpt-4o` cost one cent.
     let body = json!({ "model": "gpt-4o", "messages": [{ "role": "user", "content": "[[tokens=1000]]" }] });
     let mut id = String::new();
@@ -109,7 +119,29 @@ async fn busy() -> (Rig, String) {
         id = rig.chat("globex", "digest.weekly", &body).await.header("plimsoll-request-id").to_owned();
         rig.rows(&id).await;
     }
-    (rig, id)
+    id
+}
+
+// Mutation: in `Vantage::usage` take the window that holds the present, which is one bucket of sixty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_budget_stands_where_all_of_its_window_puts_it_live_and_by_files() {
+    let half_an_hour = Duration::from_mins(30);
+    let now = SystemClock.now();
+    let clock = Arc::new(ManualClock::at(Timestamp::from_micros(now.micros() - 1_800_000_000)));
+    let policy = "version: 1\nmode: enforce\nbudgets:\n  burst: { per: [tenantId], limit: $0.04/rolling 1 hour, escalation: e }\n\
+                  escalations: { e: { warning: { at: 10%, notify: [log] } } }\n";
+    let tenants = Some("tenantId\nglobex\n");
+    let setup =
+        Setup { policy: Some(policy), tenants, clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Setup::default() };
+    let rig = Rig::start(setup).await;
+    spend_two_cents(&rig).await;
+    clock.advance(half_an_hour);
+    let url = format!("http://{}", rig.node.admin_address());
+    for place in [&[][..], &["--url", url.as_str()]] {
+        let ran = run(rig.folder.path(), &[&["explain", "tenant", "globex"], place].concat());
+        assert!(ran.out.contains("burst       50%   warning"), "{place:?}\n{}{}", ran.out, ran.note);
+    }
+    rig.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
