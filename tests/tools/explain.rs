@@ -206,7 +206,7 @@ async fn a_refusal_because_nobody_answered_is_explained_by_the_step_that_asked()
     let body = json!({ "model": "gpt-4o", "messages": [{ "role": "user", "content": "[[tokens=1000]]" }] });
     let mut replies = Vec::new();
     for pause in [0, 0, 1_200] {
-        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
         let reply = rig.chat("globex", "digest.weekly", &body).await;
         rig.rows(reply.header("plimsoll-request-id")).await;
         replies.push(reply);
