@@ -168,7 +168,8 @@ async fn exchange(attempt: &Attempt, request: Request<Parts>) -> Result<(Respons
             Err(ExchangeError { error, unsent: None }) => return Err(Failed::Exchange(error)),
         }
     }
-    let stream = provider.origin.connect(&worker.gateway.tls).await.map_err(Failed::Connect)?;
+    let stream =
+        provider.origin.connect(&worker.gateway.tls, Rc::clone(&worker.outbox)).await.map_err(Failed::Connect)?;
     let mut link = Link::open(stream).await.map_err(|error| Failed::Connect(std::io::Error::other(error)))?;
     attempt.dispatched.set(true);
     match link.exchange(request).await {

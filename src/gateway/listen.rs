@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::guard::{Conduct, Deadlines, Guarded};
+use super::outbox::Gathered;
 use super::spread::{Handed, Seat, Spread, spread};
 use super::tap::Answer;
 use super::{Gateway, Worker};
@@ -128,6 +129,7 @@ struct Door {
 impl Door {
     async fn run(self, socket: std::net::TcpListener, mut inbox: UnboundedReceiver<Handed>) {
         let worker = Worker::new(Arc::clone(&self.gateway));
+        drop(tokio::task::spawn_local(Rc::clone(&worker.outbox).run()));
         let graceful = GracefulShutdown::new();
         let Ok(listener) = TcpListener::from_std(socket) else { return };
         let grace = self.accept_until_stopped(&listener, &mut inbox, &worker, &graceful).await;
@@ -204,6 +206,7 @@ impl Door {
     ) {
         let client = Client { worker: Rc::clone(worker), peer, seat };
         let watcher = graceful.watcher();
+        let tcp = Gathered::new(tcp, Rc::clone(&worker.outbox));
         match self.tls.clone() {
             None => {
                 worker.tasks.spawn_local(client.serve(tcp, watcher));

@@ -38,6 +38,7 @@ mod intake;
 pub mod keys;
 mod line;
 pub mod listen;
+mod outbox;
 pub mod panics;
 mod parts;
 mod pool;
@@ -61,6 +62,7 @@ use account::{Accounts, Presences};
 use identify::AttributionRules;
 use keys::KeyRing;
 pub use line::Lines;
+use outbox::Outbox;
 use pool::{Link, Pool};
 pub use replay::{ReplayRules, Replays};
 pub use retries::Retries;
@@ -196,13 +198,21 @@ pub(super) struct Worker {
     /// By the providers' names, of which there are few.
     pools: RefCell<Vec<(Arc<str>, SharedPool)>>,
     accounts: RefCell<Accounts>,
+    /// What waits to be written.
+    outbox: Rc<Outbox>,
     /// Owns what outlives a request: drains of abandoned answers.
     tasks: TaskTracker,
 }
 
 impl Worker {
     fn new(gateway: Arc<Gateway>) -> Rc<Self> {
-        Rc::new(Self { gateway, pools: RefCell::default(), accounts: RefCell::default(), tasks: TaskTracker::new() })
+        Rc::new(Self {
+            gateway,
+            pools: RefCell::default(),
+            accounts: RefCell::default(),
+            outbox: Rc::default(),
+            tasks: TaskTracker::new(),
+        })
     }
 
     fn pool(&self, provider: &Arc<str>) -> SharedPool {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::wire::Family;
 use crate::wire::charge::Billing;
+
+use super::outbox::{Gathered, Outbox};
 
 /// How long a connection may take, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -84,10 +87,11 @@ impl Origin {
     }
 
     /// Opens a connection.
-    pub(super) async fn connect(&self, tls: &TlsConnector) -> io::Result<Stream> {
+    pub(super) async fn connect(&self, tls: &TlsConnector, outbox: Rc<Outbox>) -> io::Result<Stream> {
         let connecting = async {
             let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
             tcp.set_nodelay(true)?;
+            let tcp = Gathered::new(tcp, outbox);
             match &self.server_name {
                 None => Ok(Stream::Plain(tcp)),
                 Some(name) => Ok(Stream::Tls(Box::new(tls.connect(name.clone(), tcp).await?))),
@@ -115,9 +119,9 @@ pub fn tls_connector() -> TlsConnector {
 /// A connected stream, encrypted or not.
 pub(super) enum Stream {
     /// TCP as it is.
-    Plain(TcpStream),
+    Plain(Gathered),
     /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Gathered>>),
 }
 
 impl AsyncRead for Stream {
