@@ -6,10 +6,10 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 # What is copied is listed in .dockerignore; tests and benches come along because the manifest names them.
 COPY . .
-RUN cargo build --release --locked --bin plimsoll && mkdir /data
+RUN rustup component add llvm-tools && scripts/release && mkdir /data
 
 FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=build /src/target/release/plimsoll /plimsoll
+COPY --from=build /src/target/shipped/plimsoll /plimsoll
 # The ledger's directory; 65532 is the base's `nonroot`.
 COPY --from=build --chown=65532:65532 /data /data
 WORKDIR /data

@@ -186,10 +186,23 @@ impl Drop for Reloads {
 }
 
 impl Drop for Child {
+    /// It is asked to stop, as an operator would: a build that counts what it does writes that down at its end.
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let asked = rustix::process::Pid::from_child(&self.process);
+        let asked = rustix::process::kill_process(asked, rustix::process::Signal::TERM);
+        if asked.is_err() || !ends(&mut self.process) {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
     }
+}
+
+/// Whether a process ends within two seconds.
+fn ends(process: &mut std::process::Child) -> bool {
+    (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        matches!(process.try_wait(), Ok(Some(_)))
+    })
 }
 
 /// The realistic policy with room for a benchmark: at its real limits a second of full load is a month of spend, and what would
