@@ -26,6 +26,7 @@ pub mod impact;
 pub mod ladder;
 pub mod past;
 pub mod plan;
+pub mod print;
 pub mod reader;
 pub mod rollout;
 pub mod route;
