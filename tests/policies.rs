@@ -5,13 +5,19 @@ mod currencies;
 mod decisions;
 mod differences;
 mod endings;
+mod generated;
 mod laws;
 mod mistakes;
 mod mutants;
+mod names;
+mod printed;
 mod routes;
 mod scale;
 mod segments;
 mod steps;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 use plimsoll::diagnostic::{Source, render};
 use plimsoll::domain::clock::Timestamp;
@@ -86,7 +92,16 @@ pub(crate) fn compile_text(text: &str) -> (Compiled, String) {
     let source = Source::new("policy.yaml", text);
     let compiled = compile_all(std::slice::from_ref(&source));
     let shown = render(&compiled.diagnostics, &[source]);
+    if let Some(policy) = compiled.policy.as_ref().filter(|_| is_new(text)) {
+        printed::reads_back(policy, compile_all);
+    }
     (compiled, shown)
+}
+
+/// Whether a text was not asked about before: laws compile one policy hundreds of times.
+fn is_new(text: &str) -> bool {
+    static KNOWN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    KNOWN.lock().expect("no test panics here").insert(text.to_owned())
 }
 
 pub(crate) fn policy(text: &str) -> Policy {

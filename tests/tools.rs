@@ -2,6 +2,7 @@
 
 mod explain;
 mod plan;
+mod print;
 
 mod tests;
 

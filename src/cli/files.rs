@@ -8,7 +8,7 @@ use crate::diagnostic::{self, Diagnostic, Source};
 use crate::directory::Directory;
 use crate::domain::clock::Timestamp;
 use crate::domain::price::PriceBook;
-use crate::policy::{self, ModelFacts, Policy};
+use crate::policy::{self, Compiled, ModelFacts, Policy};
 
 /// What a folder holds, and the tariff it is read with.
 pub(super) struct Folder {
@@ -37,6 +37,16 @@ impl Folder {
             .map_err(|errors| diagnostic::render(&errors, &self.files.sources()))
     }
 
+    /// What becomes of the policies at a moment.
+    pub(super) fn compiled(&self, now: Timestamp) -> Compiled {
+        self.compiled_from(&self.files.policies, now)
+    }
+
+    /// What becomes of other texts in their place.
+    pub(super) fn compiled_from(&self, sources: &[Source], now: Timestamp) -> Compiled {
+        compile(sources, &self.prices, now)
+    }
+
     /// The tenants of `tenants.csv`, or the mistakes in it as a text.
     pub(super) fn tenants(&self, policy: &Policy) -> Result<Directory, String> {
         let (tenants, found) = directory(&self.files, Some(policy));
@@ -52,10 +62,14 @@ impl Folder {
 
 /// The policy of these texts at a moment, or its mistakes.
 pub(super) fn compiled(sources: &[Source], prices: &PriceBook, now: Timestamp) -> Result<Policy, Vec<Diagnostic>> {
+    let compiled = compile(sources, prices, now);
+    let errors = || compiled.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+    compiled.policy.ok_or_else(errors)
+}
+
+fn compile(sources: &[Source], prices: &PriceBook, now: Timestamp) -> Compiled {
     let facts = |model: &str| model_facts(prices, model);
     let price_table = price_table(prices);
     let surroundings = policy::Surroundings { prices: &facts, price_table: &price_table, notify_targets: &[], now };
-    let compiled = policy::compile(sources, &surroundings);
-    let errors = || compiled.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
-    compiled.policy.ok_or_else(errors)
+    policy::compile(sources, &surroundings)
 }

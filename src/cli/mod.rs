@@ -13,6 +13,7 @@ mod ledger;
 pub mod output;
 mod plan;
 mod prices;
+mod print;
 mod remote;
 mod schema;
 mod serve;
@@ -53,6 +54,8 @@ enum Verb {
     Apply(plan::Apply),
     /// Why a request, a tenant or a call that nobody made gets what it gets; and what a diagnostic's code means.
     Explain(explain::Arguments),
+    /// Print the policies as they are understood, in one file: files merged, defaults written out, money in dollars.
+    Print(print::Arguments),
     /// Print the JSON Schema of a file, for editors, or its reference.
     Schema(schema::Arguments),
     /// Gateway keys.
@@ -80,6 +83,7 @@ pub fn run() -> ExitCode {
         Verb::Plan(arguments) => plan::run(&arguments),
         Verb::Apply(arguments) => plan::apply(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Print(arguments) => print::run(&arguments),
         Verb::Schema(arguments) => schema::run(&arguments),
         Verb::Keys { verb } => keys::run(&verb),
         Verb::Prices(arguments) => prices::run(&arguments),

@@ -4,7 +4,7 @@ use crate::policy::schema::grammar::{TENANT, TEXT, URL};
 use crate::policy::schema::{Grammar, Key, Map, Shape};
 
 const fn form(name: &'static str, says: &'static str, examples: &'static [&'static str]) -> Grammar {
-    Grammar { name, says, examples }
+    Grammar { name, says, examples, pattern: None }
 }
 
 static ADDRESS: Grammar = form("address", "An IP address and a port.", &["127.0.0.1:4180", "[::1]:4180"]);

@@ -188,7 +188,7 @@ fn no_separators(text: &str) -> Result<(), Fault> {
 /// `80%` in parts per million.
 pub fn percent(text: &str) -> Result<u64, Fault> {
     let fault = || Fault::new("E112", format!("`{text}` is not a percentage"), "").help("write `80%`");
-    let digits = text.strip_suffix('%').ok_or_else(fault)?.trim_end();
+    let digits = text.strip_suffix('%').filter(|digits| !digits.starts_with('-')).ok_or_else(fault)?.trim_end();
     let nano = Money::parse_decimal(digits).ok_or_else(fault)?.nano();
     let whole_steps = nano.rem_euclid(100_000) == 0;
     let share = u64::try_from(nano / 100_000).map_err(|_| fault())?;
@@ -230,7 +230,8 @@ pub(super) fn above(text: &str) -> Result<u64, Fault> {
 /// `3x` in parts per million.
 pub fn factor(text: &str) -> Result<u64, Fault> {
     let fault = || Fault::new("E112", format!("`{text}` is not a factor"), "").help("write `3x`");
-    let nano = text.strip_suffix('x').and_then(Money::parse_decimal).ok_or_else(fault)?.nano();
+    let digits = text.strip_suffix('x').filter(|digits| !digits.starts_with('-'));
+    let nano = digits.and_then(Money::parse_decimal).ok_or_else(fault)?.nano();
     u64::try_from(nano / 1_000).map_err(|_| fault())
 }
 

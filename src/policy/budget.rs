@@ -152,16 +152,25 @@ pub enum Limit {
 }
 
 /// A budget under another one. It says what is meant and changes nothing: a call counts in every budget that counts it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Within {
     /// The other one's index.
     pub parent: usize,
-    /// Where that is written.
+    /// Where that is written. No part of what it says.
     pub place: Place,
 }
 
+impl PartialEq for Within {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { parent, place: _ } = self;
+        *parent == other.parent
+    }
+}
+
+impl Eq for Within {}
+
 /// One budget.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
     /// Its name.
     pub name: Arc<str>,
@@ -175,8 +184,12 @@ pub struct Budget {
     pub mode: Mode,
     /// Whether its ladder holds `block: all` and it is of a calendar period: such a limit is never overshot.
     pub hard: bool,
-    /// What happens when.
+    /// What happens when, its grace included.
     pub ladder: Ladder,
+    /// The steps that are written in it, without its grace. `None`: it names an escalation.
+    pub own_steps: Option<Ladder>,
+    /// How far above the limit, in parts per million of it, steps that block wait for.
+    pub grace: Option<u64>,
     /// Name, match, per, span and time zone, see [`Identity`](super::identity::Identity).
     pub identity: Arc<str>,
     /// Which calls it counts.

@@ -46,7 +46,7 @@ pub struct WhenExpired {
 }
 
 /// One exception.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
     /// The tenant.
     pub tenant: Arc<str>,

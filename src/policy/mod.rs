@@ -26,6 +26,7 @@ pub mod impact;
 pub mod ladder;
 pub mod past;
 pub mod plan;
+pub mod print;
 pub mod reader;
 pub mod rollout;
 pub mod route;
@@ -51,7 +52,7 @@ use budget::{Budget, Limit};
 use decision::{BudgetState, Step, StepSet};
 use exception::Exception;
 use exchange::Exchange;
-use ladder::NotifyTarget;
+use ladder::{Ladder, NotifyTarget};
 use plan::{Defaults, Endpoint, Plan};
 use route::Route;
 use segment::Segment;
@@ -102,6 +103,8 @@ pub struct Policy {
     segments: BTreeMap<Arc<str>, Segment>,
     endpoints: Vec<Endpoint>,
     routes: BTreeMap<Arc<str>, Arc<Route>>,
+    /// The escalations as they are written, those that nothing names among them. Budgets hold their own.
+    escalations: BTreeMap<Arc<str>, Ladder>,
     /// Whether some route looks at what a request carries.
     routes_look: bool,
     not_in_force: Vec<String>,
@@ -121,9 +124,39 @@ impl Policy {
             segments: BTreeMap::new(),
             endpoints: Vec::new(),
             routes: BTreeMap::new(),
+            escalations: BTreeMap::new(),
             routes_look: false,
             not_in_force: Vec::new(),
         }
+    }
+
+    /// Whether another policy says the same about every call, wherever in its files. What is not in force says nothing.
+    pub fn means_the_same(&self, other: &Self) -> bool {
+        let Self {
+            mode,
+            exchange,
+            zone,
+            defaults,
+            budgets,
+            exceptions,
+            plans,
+            segments,
+            endpoints,
+            routes,
+            escalations,
+            routes_look,
+            not_in_force: _,
+        } = self;
+        (mode, exchange, zone) == (&other.mode, &other.exchange, &other.zone)
+            && *defaults == other.defaults
+            && *budgets == other.budgets
+            && *exceptions == other.exceptions
+            && *plans == other.plans
+            && *segments == other.segments
+            && *endpoints == other.endpoints
+            && *routes == other.routes
+            && *escalations == other.escalations
+            && *routes_look == other.routes_look
     }
 
     /// What was read and checked, and has no effect yet.

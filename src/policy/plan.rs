@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::money::Money;
+use crate::domain::standing::Unit;
+use crate::domain::window::Span;
 
 use super::Written;
 use super::amount::PlannedPer;
@@ -11,7 +13,7 @@ use super::glob::Glob;
 use super::ladder::{NotifyTarget, Remedies};
 
 /// One plan.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Its name.
     pub name: Arc<str>,
@@ -19,6 +21,8 @@ pub struct Plan {
     pub origin: Arc<str>,
     /// What `plan.llm_budget` stands for.
     pub llm_budget: Option<Amount>,
+    /// What that is counted in.
+    pub counted_in: Option<(Unit, Span)>,
     /// The margin to reach, in parts per million.
     pub target_margin: Option<u64>,
     /// What always applies: a cap, a route.
@@ -32,7 +36,7 @@ pub struct Plan {
 }
 
 /// One pattern of endpoint tags.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The pattern.
     pub pattern: Glob,
@@ -114,7 +118,7 @@ pub struct OnLedgerUnavailable {
 }
 
 /// What happens where nothing else is said.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Defaults {
     /// Calls without a tenant.
     pub on_missing_tenant: OnMissingTenant,

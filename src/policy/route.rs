@@ -44,6 +44,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// The rules, sorted by the model that is asked for; those of one model in the order of the file.
     pub rules: Vec<RouteRule>,
+    /// Whether targets may be dearer.
+    pub allow_more_expensive: bool,
     /// Where it is written.
     pub written: Written,
 }

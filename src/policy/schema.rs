@@ -43,7 +43,7 @@ pub enum Shape {
 }
 
 /// A form that texts are written in.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Grammar {
     /// Its name.
     pub name: &'static str,
@@ -51,6 +51,8 @@ pub struct Grammar {
     pub says: &'static str,
     /// Texts of it.
     pub examples: &'static [&'static str],
+    /// A regular expression, in the words that all of its dialects share, that fits every text of it; it may fit others too.
+    pub pattern: Option<&'static str>,
 }
 
 /// One key of a map.

@@ -12,7 +12,7 @@ use super::glob::Glob;
 use super::ladder::Remedies;
 
 /// One segment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// Its name.
     pub name: Arc<str>,

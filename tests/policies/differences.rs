@@ -4,7 +4,7 @@ use plimsoll::policy::difference::Differences;
 
 use super::policy;
 
-const WHOLE: &str = "version: 1
+pub(super) const WHOLE: &str = "version: 1
 mode: enforce
 currency: EUR
 timezone: Europe/Berlin

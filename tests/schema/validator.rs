@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::pattern::fits;
+
 /// Where and why a value does not fit.
 pub(super) fn faults(schema: &Value, value: &Value) -> Vec<String> {
     let mut faults = Vec::new();
@@ -38,6 +40,11 @@ impl Validator<'_> {
                 "enum" => {
                     if !rule.as_array().expect("values").contains(value) {
                         faults.push(format!("{path}: {value} is none of {rule}"));
+                    }
+                }
+                "pattern" => {
+                    if value.as_str().is_some_and(|text| !fits(rule.as_str().expect("a pattern"), text)) {
+                        faults.push(format!("{path}: {value} does not fit {rule}"));
                     }
                 }
                 "minimum" => {

@@ -57,7 +57,7 @@ fn two_folders_are_compared_by_what_they_say() {
       ~ endpoints.digest.*                 critical    false → true                                                                     policy.yaml:8
       + budgets.digest_quota                           $20/month per tenantId on endpointTag digest.*, not (segment careful)            policy.yaml:13
       - budgets.gone                                   2000000 tokens/day                                                               policy.yaml:13
-      ~ budgets.tenant_month               grace       - decide from 130%                                                               policy.yaml:11
+      ~ budgets.tenant_month               grace       - 30%                                                                            policy.yaml:11
       ~ escalations.standard               contain     at 100%: cap 600 output tokens → at 95%: cap 600 output tokens; 20 requests/min  policy.yaml:16
       ~ exceptions.globex on tenant_month  limit       $900/month → $800/month                                                          policy.yaml:21
       (3 unchanged sections)

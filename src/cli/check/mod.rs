@@ -3,7 +3,7 @@
 mod expired;
 mod form;
 mod live;
-mod paint;
+pub(super) mod paint;
 mod summary;
 
 use std::path::{Path, PathBuf};

@@ -64,7 +64,9 @@ impl<'t> Shop<'_, 't, '_> {
         self.require(&fields, &[("limit", limit_node), ("escalation", escalation)], problems);
         fields.finish("not a budget key", problems);
         let limit = limit_node.and_then(|node| self.limit(name, node, &per, problems));
-        let ladder = escalation.and_then(|node| self.ladder(name, node, problems))?.of_budget(name, grace);
+        let steps = escalation.and_then(|node| self.ladder(name, node, problems))?;
+        let ladder = steps.of_budget(name, grace);
+        let is_its_own = escalation.is_some_and(|node| matches!(node.kind, Kind::Map(_)));
         let (limit, unit, span) = limit?;
         spans::check(&Spanned { name, span, per: &per, ladder: &ladder }, (limit_node, escalation), problems);
         Some(Budget {
@@ -74,6 +76,8 @@ impl<'t> Shop<'_, 't, '_> {
             mode: mode.unwrap_or(self.mode),
             hard: ladder.blocks_all() && matches!(span, Span::Calendar(_)),
             ladder,
+            own_steps: is_its_own.then_some(steps),
+            grace,
             identity: identity::text(name, &matcher, &per, span, &self.ground.zone_name),
             per,
             matcher,

@@ -151,7 +151,8 @@ pub(super) fn cap(node: &Node, problems: &mut Problems) -> Option<Cap> {
     let mut take = |name| fields.value(name).and_then(|node| tokens(node, problems));
     let (all, non_critical, reasoning) = (take("all"), take("non_critical"), take("reasoning_models"));
     fields.finish("not a scope", problems);
-    Some(Cap { tokens: Scoped { all, non_critical }, reasoning })
+    let is_empty = all.is_none() && non_critical.is_none() && reasoning.is_none();
+    (!is_empty).then_some(Cap { tokens: Scoped { all, non_critical }, reasoning })
 }
 
 fn tokens(node: &Node, problems: &mut Problems) -> Option<u64> {
@@ -255,9 +256,10 @@ fn ask(fields: &mut Fields<'_>, remedies: &Remedies, ground: &Ground<'_, '_>, pr
 
 fn default_answer(node: &Node, ground: &Ground<'_, '_>, problems: &mut Problems) -> Remedies {
     let Some(mut fields) = Fields::of(node, "`otherwise`", problems) else { return Remedies::default() };
+    let before = problems.len();
     let answer = remedies(&mut fields, ground, problems);
     fields.finish("not an action", problems);
-    if matches!(&node.kind, Kind::Map(entries) if entries.is_empty()) {
+    if answer.is_empty() && problems.len() == before {
         problems.push(Diagnostic::error("E141", "`otherwise` does nothing").at(&node.place, ""));
     }
     answer

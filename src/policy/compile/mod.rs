@@ -125,6 +125,7 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
         endpoints,
         routes_look: ground.routes.values().any(|route| route.looks_at_content()),
         routes: ground.routes,
+        escalations: ladders,
         not_in_force,
     }
 }
@@ -138,7 +139,9 @@ fn timezone(document: &Document<'_>, problems: &mut Problems) -> (TimeZone, Stri
     let Some(node) = document.timezone else { return utc() };
     let Some(name) = expect_str(node, "`timezone`", problems) else { return utc() };
     if let Ok(zone) = TimeZone::get(name) {
-        return (zone, name.to_owned());
+        // In one form, because counters go by it: `europe/berlin` is no other zone.
+        let name = zone.iana_name().unwrap_or(name).to_owned();
+        return (zone, name);
     }
     let fault = Diagnostic::error("E114", format!("time zone `{name}` is not known")).at(&node.place, "");
     problems.push(fault.help("write an IANA name: `Europe/Berlin`, `UTC`"));

@@ -30,7 +30,9 @@ pub(super) fn all(
             fields.rest().into_iter().flat_map(|entry| rules(&check, entry, problems)).collect();
         // A stable sort: the targets of one model stay in their order.
         rules.sort_by(|one, other| one.from.cmp(&other.from));
-        routes.insert(Arc::clone(&name), Arc::new(Route { name, rules, written: Written::from(&key.place) }));
+        let written = Written::from(&key.place);
+        let route = Route { name: Arc::clone(&name), rules, allow_more_expensive: allowed, written };
+        routes.insert(name, Arc::new(route));
     }
     routes
 }

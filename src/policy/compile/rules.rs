@@ -33,15 +33,17 @@ pub(super) fn plans(ground: &Ground<'_, '_>, problems: &mut Problems) -> (BTreeM
     for (key, node) in &ground.document.plans {
         let name: Arc<str> = Arc::from(key.text.as_str());
         let Some(mut fields) = Fields::of(node, format!("plan `{name}`"), problems) else { continue };
-        let llm_budget = fields.value("llm_budget").and_then(|node| {
+        let budget = fields.value("llm_budget").and_then(|node| {
             let (amount, unit, per) = own_limit(node, &ground.exchange, problems)?;
             limits.push(PlanLimit { plan: Arc::clone(&name), place: node.place.clone(), unit, per });
-            Some(amount)
+            Some((amount, (unit, per)))
         });
+        let (llm_budget, counted_in) = budget.unzip();
         let margin = fields.value("target_margin");
         let plan = Plan {
             origin: Arc::from(format!("plan.{name}")),
             llm_budget,
+            counted_in,
             target_margin: margin.and_then(|node| value(node, "`target_margin`", amount::percent, problems)),
             remedies: standing_remedies(&mut fields, ground, problems),
             upgrade_url: fields.value("upgrade_url").and_then(|node| text(node, "`upgrade_url`", problems)),

@@ -1,19 +1,17 @@
 //! Every rule of a policy in texts that are equal exactly when the rules are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use jiff::tz::TimeZone;
 
-use crate::domain::standing::Unit;
-use crate::domain::window::{Period, Span};
 use crate::policy::amount::PlannedPer;
 use crate::policy::budget::{Budget, Limit, Matcher};
 use crate::policy::describe;
 use crate::policy::exception::{Exception, WhenExpired};
 use crate::policy::exchange::DOLLAR;
 use crate::policy::glob::Glob;
-use crate::policy::ladder::{Ladder, NotifyTarget, Remedies, Rung, Threshold, percent};
+use crate::policy::ladder::{Ladder, NotifyTarget, Remedies, Rung, percent};
 use crate::policy::plan::{Exposure, OnMissingTenant, OnNoFit, OnUnpricedModel};
 use crate::policy::segment::Flagship;
 use crate::policy::{Policy, Written};
@@ -108,17 +106,11 @@ fn always(remedies: &Remedies) -> String {
     describe::brief_remedies(remedies).join("; ")
 }
 
-/// What `plan.llm_budget` counts, as the budgets that refer to it say.
-fn plan_unit(policy: &Policy) -> (Unit, Span) {
-    let referring = policy.budgets.iter().find(|budget| budget.limit == Limit::Plan);
-    referring.map_or((Unit::Money, Span::Calendar(Period::Month)), |budget| (budget.unit, budget.span))
-}
-
 fn plans(policy: &Policy) -> Rules {
-    let (unit, span) = plan_unit(policy);
     let plans = policy.plans.values().map(|plan| {
+        let budget = plan.llm_budget.zip(plan.counted_in);
         let fields = [
-            ("llm_budget", text(plan.llm_budget.map(|amount| describe::amount(amount, unit, span)))),
+            ("llm_budget", text(budget.map(|(amount, (unit, span))| describe::amount(amount, unit, span)))),
             ("target_margin", text(plan.target_margin.map(percent))),
             ("always", always(&plan.remedies)),
             ("upgrade_url", text(plan.upgrade_url.as_ref())),
@@ -166,9 +158,11 @@ fn endpoints(policy: &Policy) -> Rules {
 }
 
 fn routes(policy: &Policy) -> Rules {
-    let routes = policy
-        .routes()
-        .map(|route| (route.name.to_string(), rule(Some(&route.written), [("rules", describe::route(route))])));
+    let routes = policy.routes().map(|route| {
+        let dearer = if route.allow_more_expensive { "true" } else { "" };
+        let fields = [("rules", describe::route(route)), ("allow_more_expensive", dearer.to_owned())];
+        (route.name.to_string(), rule(Some(&route.written), fields))
+    });
     routes.collect()
 }
 
@@ -183,7 +177,6 @@ fn budget(policy: &Policy, budget: &Budget) -> Rule {
         Limit::Plan => format!("plan.llm_budget per {}", budget.span),
     };
     let per: Vec<&str> = budget.per.iter().map(|dimension| dimension.as_str()).collect();
-    let own = budget.ladder.name == budget.name;
     let parent = budget.within.as_ref().and_then(|within| policy.budgets.get(within.parent));
     let mut rule = rule(
         Some(&budget.written),
@@ -194,13 +187,11 @@ fn budget(policy: &Policy, budget: &Budget) -> Rule {
             ("mode", budget.mode.as_str().to_owned()),
             ("within", text(parent.map(|parent| &parent.name))),
             ("review_by", text(budget.review_by)),
-            ("escalation", if own { "its own".to_owned() } else { budget.ladder.name.to_string() }),
-            ("grace", grace(policy, budget)),
+            ("escalation", budget.own_steps.as_ref().map_or(&*budget.ladder.name, |_| "its own").to_owned()),
+            ("grace", text(budget.grace.map(percent))),
         ],
     );
-    if own {
-        rule.fields.extend(steps(&budget.ladder));
-    }
+    rule.fields.extend(budget.own_steps.iter().flat_map(steps));
     rule
 }
 
@@ -215,38 +206,16 @@ fn matcher(matcher: &Matcher) -> String {
     conditions.join(", ")
 }
 
-/// The steps that begin later than their escalation says.
-fn grace(policy: &Policy, budget: &Budget) -> String {
-    let later = budget
-        .ladder
-        .rungs
-        .iter()
-        .filter(|rung| earliest(policy, &budget.ladder.name, rung).is_some_and(|at| at.share < rung.at.share));
-    later.map(|rung| format!("{} from {}", rung.step, rung.at)).collect::<Vec<_>>().join(", ")
-}
-
-/// Where a step of an escalation begins: with the budget that has no grace for it.
-fn earliest(policy: &Policy, ladder: &str, rung: &Rung) -> Option<Threshold> {
-    let same = policy.budgets.iter().filter(|budget| *budget.ladder.name == *ladder);
-    let rungs = same.filter_map(|budget| budget.ladder.rung(rung.step));
-    rungs.map(|rung| rung.at).min_by_key(|at| at.share)
-}
-
 /// The escalations in use. One that no budget and no exception names does nothing.
 fn escalations(policy: &Policy) -> Rules {
-    let mut rules = Rules::new();
-    let budgets = policy.budgets.iter().filter(|budget| budget.ladder.name != budget.name);
+    let budgets = policy.budgets.iter().filter(|budget| budget.own_steps.is_none()).map(|budget| &budget.ladder);
     let swapped = policy.exceptions.iter().filter_map(|exception| exception.ladder.as_ref());
-    for ladder in budgets.map(|budget| &budget.ladder).chain(swapped) {
-        let mut plain = ladder.clone();
-        for rung in &mut plain.rungs {
-            rung.at = earliest(policy, &ladder.name, rung).unwrap_or(rung.at);
-        }
+    let used: BTreeSet<&str> = budgets.chain(swapped).map(|ladder| ladder.name.as_ref()).collect();
+    let rules = policy.escalations.iter().filter(|(name, _)| used.contains(name.as_ref())).map(|(name, ladder)| {
         let written = ladder.rungs.first().map(|rung| &rung.written);
-        let fields = steps(&plain).into_iter();
-        rules.entry(ladder.name.to_string()).or_insert_with(|| rule(written, fields));
-    }
-    rules
+        (name.to_string(), rule(written, steps(ladder)))
+    });
+    rules.collect()
 }
 
 fn steps(ladder: &Ladder) -> Vec<(&'static str, String)> {

@@ -51,8 +51,11 @@ fn map_schema(map: &Map) -> Value {
 }
 
 fn grammar_schema(grammar: &Grammar) -> Value {
-    // An identifier or a reason may look like a number or a date to YAML; the reader takes the text as it is written.
-    json!({ "type": ["string", "number"], "description": grammar.says, "examples": grammar.examples })
+    let Some(pattern) = grammar.pattern else {
+        // An identifier or a reason may look like a number or a date to YAML; the reader takes the text as it is written.
+        return json!({ "type": ["string", "number"], "description": grammar.says, "examples": grammar.examples });
+    };
+    json!({ "type": "string", "pattern": pattern, "description": grammar.says, "examples": grammar.examples })
 }
 
 fn shape_schema(shape: Shape) -> Value {

@@ -1,7 +1,10 @@
 //! `prices.yaml`.
 
-use super::grammar::{DATE, TEXT};
-use super::{Key, Map, Shape};
+use super::grammar::TEXT;
+use super::{Grammar, Key, Map, Shape};
+
+/// How old prices are is for people to judge: nothing reckons with it.
+static DAY: Grammar = Grammar { name: "date", says: "Year, month, day.", examples: &["2026-11-16"], pattern: None };
 
 const PER_MILLION: &[Key] = &[
     Key::required("input", Shape::Number, "Dollars per million input tokens."),
@@ -51,7 +54,7 @@ pub static PRICES: Map = Map {
     says: "Prices of models in dollars per million tokens, laid over the built-in table.",
     keys: &[&[
         Key::required("version", Shape::OneOf(&[1]), "The version of the form."),
-        Key::new("as_of", Shape::Text(&DATE), "The day of the prices."),
+        Key::new("as_of", Shape::Text(&DAY), "The day of the prices."),
         Key::required("models", Shape::Named("gpt-4o", &Shape::Map(&MODEL)), "Prices, by model."),
     ]],
     others: None,
