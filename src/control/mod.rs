@@ -1,10 +1,13 @@
 //! The running policy: one immutable snapshot, swapped whole.
 //!
 //! A reload reads the folder, validates everything, rebuilds the counters of budgets that are new from the ledger, and then
-//! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it began with.
+//! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it began with, and never has to free it.
 
 pub mod folder;
 mod past;
+mod retired;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod watch;
 
 use std::collections::BTreeSet;
@@ -26,6 +29,7 @@ use crate::policy::{self, ModelFacts, Policy};
 use crate::wire::Family;
 
 use folder::Files;
+use retired::Retired;
 
 pub use folder::Change;
 pub use past::{Begin, Buckets, CountersOf, History, PastCounter, PastStep, Replay, Replayed, Seed, Seeded};
@@ -63,8 +67,7 @@ impl Snapshot {
     /// over.
     pub fn counters(&self, meter: &Meter, at: Timestamp, dimensions: &Dimensions<'_>) -> Vec<Arc<WindowCounter>> {
         let policy = &self.policy;
-        let counting = (0..policy.budgets.len()).filter(|budget| policy.counts(*budget, dimensions));
-        let windows = counting.filter_map(|budget| {
+        let windows = policy.counting(dimensions).into_iter().filter_map(|budget| {
             let key = policy.counter_key(budget, dimensions)?;
             let counter = meter.counter(&policy.budgets[budget].identity, &key);
             Some(past::window_of(policy, budget, &counter, at))
@@ -132,6 +135,7 @@ pub struct Control {
     current: ArcSwap<Snapshot>,
     around: Surroundings,
     last: Mutex<Reload>,
+    retired: Retired,
     /// The digest of the files that the last attempt read, so that one bad file is reported once.
     seen: Mutex<String>,
 }
@@ -145,7 +149,8 @@ impl Control {
         let snapshot = Arc::new(snapshot);
         past::take_up(&around, &snapshot, None).map_err(|error| forgotten(&error))?;
         let last = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
-        Ok(Self { current: ArcSwap::new(snapshot), around, last: Mutex::new(last), seen: Mutex::new(files.digest) })
+        let (current, last, seen) = (ArcSwap::new(snapshot), Mutex::new(last), Mutex::new(files.digest));
+        Ok(Self { current, around, last, retired: Retired::default(), seen })
     }
 
     /// The snapshot in force. Take it once per call.
@@ -181,6 +186,7 @@ impl Control {
     /// Reads the folder again and, when it is valid, puts it in force. `None`: the files are as they were.
     pub fn reload(&self) -> Option<Result<Arc<Snapshot>, Broken>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.retired.free_unheld();
         let files = match Files::read(&self.around.folder) {
             Ok(files) => files,
             Err(diagnostic) => {
@@ -250,9 +256,14 @@ impl Control {
         let (snapshot, warnings) =
             build(&self.around, files, before.number + 1).map_err(|broken| self.rejected(broken))?;
         let snapshot = Arc::new(snapshot);
-        past::take_up(&self.around, &snapshot, Some(&before)).map_err(|error| self.rejected(forgotten(&error)))?;
+        if let Err(error) = past::take_up(&self.around, &snapshot, Some(&before)) {
+            // The ledger may count by it already.
+            self.retired.keep(snapshot);
+            return Err(self.rejected(forgotten(&error)));
+        }
         self.current.store(Arc::clone(&snapshot));
         past::let_go(&self.around, &snapshot, &before);
+        self.retired.keep(before);
         let reload = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = reload;
         Ok(snapshot)

@@ -81,6 +81,25 @@ pub struct History {
     pub tenants: Box<dyn Fn() -> Result<Vec<Tenant>, String> + Send + Sync>,
 }
 
+#[cfg(test)]
+impl History {
+    /// Of a store in which nothing has happened.
+    pub(crate) fn none() -> Self {
+        Self {
+            complete: Box::new(|| Ok(Vec::new())),
+            counters: Box::new(|_| Ok(Vec::new())),
+            buckets: Box::new(|_, _, _| Ok(Vec::new())),
+            remainders: Box::new(|| Ok(Vec::new())),
+            begin: Box::new(|_, _, _| Ok(0)),
+            replay: Box::new(|_, _, _| Ok(())),
+            seeded: Box::new(|_, _, _| Ok(())),
+            retire: Box::new(|_| ()),
+            steps: Box::new(|_| Ok(Vec::new())),
+            tenants: Box::new(|| Ok(Vec::new())),
+        }
+    }
+}
+
 /// Finds the counters of a row by its moment and dimensions.
 pub type CountersOf = Arc<dyn Fn(Timestamp, &Dimensions<'_>) -> Vec<Arc<WindowCounter>> + Send + Sync>;
 
@@ -111,11 +130,11 @@ pub(super) fn take_up(
 ) -> Result<(), String> {
     let (history, now) = (&around.history, snapshot.loaded_at);
     let wanted = identities(&snapshot.policy);
-    let kept = match before {
-        Some(before) => identities(&before.policy),
-        None => (history.complete)()?,
+    let kept: HashSet<Arc<str>> = match before {
+        Some(before) => identities(&before.policy).into_iter().collect(),
+        None => (history.complete)()?.into_iter().collect(),
     };
-    let new: Vec<Arc<str>> = wanted.iter().filter(|identity| !kept.contains(identity)).cloned().collect();
+    let new: Vec<Arc<str>> = wanted.iter().filter(|identity| !kept.contains(*identity)).cloned().collect();
     // What a budget of the same identity left behind when it was deleted must not be counted on top.
     around.meter.retain(|identity| !new.iter().any(|new| **new == *identity));
     if before.is_none() {
@@ -178,8 +197,8 @@ fn times(policy: &Policy, now: Timestamp, wanted: &dyn Fn(&Arc<str>) -> bool) ->
 
 /// Forgets the budgets that `snapshot` does not have any more. It is in force already.
 pub(super) fn let_go(around: &Surroundings, snapshot: &Snapshot, before: &Snapshot) {
-    let wanted = identities(&snapshot.policy);
-    around.meter.retain(|identity| wanted.iter().any(|wanted| **wanted == *identity));
+    let wanted: HashSet<Arc<str>> = identities(&snapshot.policy).into_iter().collect();
+    around.meter.retain(|identity| wanted.contains(identity));
     let gone: Vec<Arc<str>> =
         identities(&before.policy).into_iter().filter(|identity| !wanted.contains(identity)).collect();
     (around.history.retire)(gone);

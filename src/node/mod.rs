@@ -8,6 +8,7 @@ mod expiry;
 mod past;
 mod view;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -342,10 +343,9 @@ fn forget_closed_windows(gateway: &Gateway) {
     let snapshot = gateway.control.load();
     let now = gateway.clock.now();
     let policy = &snapshot.policy;
-    gateway.meter.forget_idle(|identity| {
-        let budget = policy.budgets.iter().position(|budget| &*budget.identity == identity)?;
-        Some(policy.counts_from(budget, now))
-    });
+    let budgets: HashMap<&str, usize> =
+        policy.budgets.iter().enumerate().map(|(at, budget)| (&*budget.identity, at)).collect();
+    gateway.meter.forget_idle(|identity| Some(policy.counts_from(*budgets.get(identity)?, now)));
 }
 
 fn note_delivery(target: &str, outcome: Delivery) {
