@@ -47,6 +47,8 @@ pub(super) type Presences = DashMap<TenantId, Arc<Presence>>;
 #[derive(Debug, Default)]
 pub struct Presence {
     in_flight: AtomicU32,
+    /// Of them, those that stand in line for a rate.
+    in_line: AtomicU32,
     /// Answers whose client has gone and that are read on.
     drains: AtomicU32,
     users: Users,
@@ -201,16 +203,23 @@ impl Account {
 
     /// Takes one of the tenant's places for calls in flight.
     pub(super) fn enter(&self, limit: u32) -> Option<Place> {
-        let taken = self.presence.in_flight.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(&self.presence));
-        (taken < limit).then_some(place)
+        self.place(|presence| &presence.in_flight, limit)
+    }
+
+    /// Takes one of the tenant's places in lines, of which there are as many as half of its calls in flight: who waits leaves room
+    /// for those that need not.
+    pub(super) fn line_up(&self, limit: u32) -> Option<Place> {
+        self.place(|presence| &presence.in_line, (limit / 2).max(1))
     }
 
     /// Takes one of the tenant's places for answers that are read on without their client.
-    pub(super) fn read_on(&self, limit: u32) -> Option<DrainPlace> {
-        let taken = self.presence.drains.fetch_add(1, Ordering::Relaxed);
-        let place = DrainPlace(Arc::clone(&self.presence));
-        (taken < limit).then_some(place)
+    pub(super) fn read_on(&self, limit: u32) -> Option<Place> {
+        self.place(|presence| &presence.drains, limit)
+    }
+
+    fn place(&self, of: fn(&Presence) -> &AtomicU32, limit: u32) -> Option<Place> {
+        let place = Place { presence: Arc::clone(&self.presence), of };
+        (of(&self.presence).fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
     }
 
     /// Whether a call may be counted under this user's name: when a budget counts users, a tenant names so many a day at
@@ -225,23 +234,16 @@ impl Account {
     }
 }
 
-/// A tenant's place among its calls in flight; given back on drop.
+/// One of a tenant's places; given back on drop.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Presence>);
+pub(super) struct Place {
+    presence: Arc<Presence>,
+    of: fn(&Presence) -> &AtomicU32,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A tenant's place among its answers that are read on; given back on drop.
-#[derive(Debug)]
-pub(super) struct DrainPlace(Arc<Presence>);
-
-impl Drop for DrainPlace {
-    fn drop(&mut self) {
-        self.0.drains.fetch_sub(1, Ordering::Relaxed);
+        (self.of)(&self.presence).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
