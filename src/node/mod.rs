@@ -44,6 +44,8 @@ use expiry::ExpiryWatch;
 
 /// How long notifications may take after that.
 const LAST_POST: Duration = Duration::from_secs(5);
+/// How often the ledger and exceptions are looked at, of which somebody may have to be told.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the certificate's files are looked at, and what is idle is forgotten.
 const CHORES_EVERY: Duration = Duration::from_secs(5);
 
@@ -305,17 +307,20 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 /// Small things on a slow timer.
 async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, stopped: watch::Receiver<bool>) {
     let mut seen = certificate.as_ref().and_then(|certificate| certificate.changed_at());
-    let mut due = tokio::time::interval(CHORES_EVERY);
+    let (mut look, mut due) = (tokio::time::interval(LOOK_EVERY), tokio::time::interval(CHORES_EVERY));
     let stopped = until(stopped);
     tokio::pin!(stopped);
     let (mut ledger, mut exceptions) = (LedgerWatch::new(), ExpiryWatch::default());
     loop {
         tokio::select! {
             () = &mut stopped => return,
+            _ = look.tick() => {
+                ledger.look(&gateway);
+                exceptions.look(&gateway);
+                continue;
+            }
             _ = due.tick() => {}
         }
-        ledger.look(&gateway);
-        exceptions.look(&gateway);
         gateway.pace.forget_idle(gateway.clock.now());
         gateway.lines.forget_empty();
         let now = gateway.clock.now();
