@@ -89,7 +89,7 @@ fn order_files_comments_and_places_change_nothing() {
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.note.contains("error[E111]: `maybe` is not a value of `mode`\n --> policy.yaml:2:7"), "{}", ran.note);
     for (arguments, says) in [
-        (&["plan", "new"][..], "--against"),
+        (&["plan", "new"][..], "<--url <URL>|--against <FOLDER>>"),
         (&["plan", "nowhere", "--against", "old"], "`nowhere` holds no policy"),
         (&["plan", "new", "--url", "http://127.0.0.1:9"], "cannot be asked"),
         (&["apply", "new", "--url", "http://127.0.0.1:9"], "--expect"),
