@@ -230,7 +230,7 @@ fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> 
     }
     let budgets = times(policy, now, &|identity| new.contains(identity));
     let since = budgets.iter().map(|(_, window)| window.start).min().unwrap_or(now);
-    let mut seeds: HashMap<usize, Seed> = HashMap::new();
+    let mut seeds: HashMap<(usize, Timestamp), Seed> = HashMap::new();
     (history.replay)(since, last, &mut |admitted, dimensions, amounts, in_doubt| {
         for (at, _) in budgets.iter().filter(|(_, window)| window.contains(admitted)) {
             if !policy.counts(*at, dimensions) {
@@ -238,9 +238,15 @@ fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> 
             }
             let Some(key) = policy.counter_key(*at, dimensions) else { continue };
             let counter = around.meter.counter(&policy.budgets[*at].identity, &key);
-            let counter = window_of(policy, *at, &counter, admitted);
+            let mut counter = window_of(policy, *at, &counter, admitted);
+            if !counter.window().contains(admitted) {
+                // A row that was written meanwhile has begun the next window. This one is over for the meter, and not for the ledger.
+                let over = policy.window(*at, admitted);
+                counter = Arc::new(WindowCounter::named(Arc::clone(counter.name()), over));
+            }
+            let which = (Arc::as_ptr(counter.name()).addr(), counter.window().start);
             let empty = || Seed { counter: Arc::clone(&counter), posted: [0; 3], in_doubt: [0; 3] };
-            let seed = seeds.entry(Arc::as_ptr(&counter).addr()).or_insert_with(empty);
+            let seed = seeds.entry(which).or_insert_with(empty);
             for unit in Unit::ALL {
                 let at = unit.index();
                 let doubted = in_doubt && unit != Unit::Requests;

@@ -8,13 +8,20 @@ use super::*;
 
 /// Control over a folder, with nothing in the ledger.
 pub(crate) fn over(folder: &Path) -> Control {
+    beside(folder, History::none())
+}
+
+/// 2026-11-18.
+const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
+
+fn beside(folder: &Path, history: History) -> Control {
     let around = Surroundings {
         folder: folder.to_owned(),
         prices: Arc::new(PriceBook::builtin()),
         notify_targets: Vec::new(),
         meter: Arc::new(Meter::default()),
-        clock: Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_000_000))),
-        history: History::none(),
+        clock: Arc::new(ManualClock::at(NOW)),
+        history,
     };
     Control::start(around).expect("a policy in force")
 }
@@ -45,4 +52,55 @@ fn the_snapshot_of_a_call_is_freed_by_who_reloads_and_never_by_the_call() {
     assert!(control.reload().is_none());
     assert_eq!(watched.strong_count(), 0, "the next look did");
     assert_eq!(control.load().number, 2);
+}
+
+// Mutation: rows of the window that is over are added to the one that has begun.
+#[test]
+fn rows_before_the_end_of_a_month_are_not_added_to_the_next_when_it_begins_meanwhile() {
+    use crate::domain::standing::Unit;
+    use crate::domain::window::Window;
+    use std::sync::Mutex;
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "$1/month");
+    let dimensions = |tenant_id| Dimensions {
+        tenant_id,
+        plan: None,
+        segment: None,
+        endpoint_tag: "",
+        prompt_version: "",
+        data_mode: "real",
+        environment: "prod",
+        user_id: None,
+        workflow_id: None,
+        provider: "openai",
+        model: "gpt-4o",
+    };
+    let next = Timestamp::from_seconds(NOW.seconds() + 20 * 86_400);
+    let seeded = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&seeded);
+    let history = History {
+        begin: Box::new(move |_, rules: CountersOf, _| {
+            for counter in rules(next, &dimensions("globex")) {
+                counter.cell(Unit::Money).count(5, false);
+            }
+            Ok(1)
+        }),
+        replay: Box::new(move |_, _, take| {
+            take(NOW, &dimensions("globex"), [300, 0, 1], false);
+            take(NOW, &dimensions("globex"), [400, 0, 1], false);
+            Ok(())
+        }),
+        seeded: Box::new(move |seeds, _, _| {
+            let seeds = seeds.iter().map(|seed| (seed.counter.window(), seed.posted));
+            told.lock().expect("a lock").extend(seeds);
+            Ok(())
+        }),
+        ..History::none()
+    };
+    let control = beside(folder.path(), history);
+    let identity = &control.load().policy.budgets[0].identity;
+    let present = control.meter().find(identity, "globex").and_then(|counter| counter.present()).expect("a window");
+    assert_eq!((present.window().contains(next), present.cell(Unit::Money).used()), (true, 5));
+    let seeded: Vec<(Window, [i64; 3])> = seeded.lock().expect("a lock").clone();
+    assert_eq!(seeded, [(control.load().policy.window(0, NOW), [700, 0, 2])], "the ledger knows of the month before");
 }
