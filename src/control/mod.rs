@@ -1,7 +1,7 @@
 //! The running policy: one immutable snapshot, swapped whole.
 //!
 //! A reload reads the folder, validates everything, rebuilds the counters of budgets that are new from the ledger, and then
-//! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it began with, and never has to free it.
+//! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it was judged by, and never has to free it.
 
 pub mod folder;
 mod past;
@@ -235,9 +235,16 @@ impl Control {
         let files = old.clone().with(change);
         build(&self.around, &files, 0).map_err(|broken| self.rejected(broken))?;
         files.write(&self.around.folder, &old).map_err(unreadable)?;
-        let files = Files::read(&self.around.folder).map_err(unreadable)?;
-        seen.clone_from(&files.digest);
-        Ok(self.put_in_force(&files)?)
+        let read = Files::read(&self.around.folder).map_err(unreadable)?;
+        seen.clone_from(&read.digest);
+        self.put_in_force(&read).map_err(|mut broken| {
+            // What is not in force is not left for the next start to take up.
+            seen.clone_from(&old.digest);
+            if let Some(fault) = broken.diagnostics.pop() {
+                broken.diagnostics.push(old.put_back(&self.around.folder, &files, fault));
+            }
+            Refusal::Broken(broken)
+        })
     }
 
     /// A folder that has lost its last policy is more likely unmounted than meant.

@@ -54,6 +54,61 @@ fn the_snapshot_of_a_call_is_freed_by_who_reloads_and_never_by_the_call() {
     assert_eq!(control.load().number, 2);
 }
 
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect();
+    names.sort();
+    names
+}
+
+fn files(texts: &[(&str, &str)]) -> Files {
+    let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    Files::default().with(&Change::files(texts).expect("policies"))
+}
+
+// Mutations: what was renamed stays; the new files that were not renamed stay.
+#[test]
+fn files_are_replaced_all_of_them_or_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, old) = (folder.path(), files(&[("a.yaml", "old a"), ("d.yaml", "old d")]));
+    old.write(path, &Files::default()).expect("two files");
+    // Nothing can be renamed over a folder that is not empty.
+    fs::create_dir_all(path.join("c.yaml/inside")).expect("a folder");
+    let new = files(&[("a.yaml", "new a"), ("b.yaml", "new b"), ("c.yaml", "new c")]);
+    let fault = new.write(path, &old).expect_err("a folder in the way");
+    assert!(fault.message.contains("c.yaml` cannot be written"), "{}", fault.message);
+    assert!(fault.notes.is_empty(), "{:?}", fault.notes);
+    assert_eq!(names(path), ["a.yaml", "c.yaml", "d.yaml"]);
+    assert_eq!(fs::read_to_string(path.join("a.yaml")).expect("a file"), "old a");
+    fs::remove_dir_all(path.join("c.yaml")).expect("a removal");
+    new.write(path, &old).expect("three files");
+    assert_eq!(names(path), ["a.yaml", "b.yaml", "c.yaml"]);
+    assert_eq!(fs::read_to_string(path.join("a.yaml")).expect("a file"), "new a");
+}
+
+// Mutation: the files are not put back.
+#[test]
+fn a_policy_that_was_written_and_cannot_be_put_in_force_is_taken_back() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "$1/month");
+    let broken = Arc::new(AtomicBool::new(false));
+    let breaks = Arc::clone(&broken);
+    let begin = move |_, _, _| if breaks.load(Ordering::Relaxed) { Err("full".to_owned()) } else { Ok(0) };
+    let control = beside(folder.path(), History { begin: Box::new(begin), ..History::none() });
+    broken.store(true, Ordering::Relaxed);
+    let old = fs::read_to_string(folder.path().join("policy.yaml")).expect("a policy");
+    let other = old.replace("month: {", "year: {");
+    let refused = control.apply(&Change::Text(other.clone()), None).expect_err("a ledger that takes nothing");
+    assert!(matches!(&refused, Refusal::Broken(broken) if broken.diagnostics[0].code == "E003"), "{refused:?}");
+    assert_eq!(fs::read_to_string(folder.path().join("policy.yaml")).expect("a policy"), old);
+    assert!(control.reload().is_none(), "nothing has changed");
+    assert_eq!((control.load().number, control.load().policy.budget_named("month")), (1, Some(0)));
+    broken.store(false, Ordering::Relaxed);
+    assert_eq!(control.apply(&Change::Text(other), None).expect("a policy").number, 2);
+}
+
 // Mutation: rows of the window that is over are added to the one that has begun.
 #[test]
 fn rows_before_the_end_of_a_month_are_not_added_to_the_next_when_it_begins_meanwhile() {
