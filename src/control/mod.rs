@@ -58,9 +58,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether a revision is this one: `r42 9f3c1ae`, or `r42` alone.
+    /// Whether a revision is this one: `r42 9f3c1ae`, or `9f3c1ae` alone. Numbers begin anew with every run, so that `r42` alone could
+    /// be another policy.
     pub fn is_called(&self, revision: &str) -> bool {
-        *self.revision == *revision || self.revision.split(' ').next() == Some(revision)
+        *self.revision == *revision || self.revision.split(' ').nth(1) == Some(revision)
     }
 
     /// The windows that hold `at` of every budget that counts a call of these dimensions, but for calendar windows that are

@@ -109,6 +109,16 @@ fn a_policy_that_was_written_and_cannot_be_put_in_force_is_taken_back() {
     assert_eq!(control.apply(&Change::Text(other), None).expect("a policy").number, 2);
 }
 
+#[test]
+fn a_revision_is_named_by_its_digest_and_never_by_its_number_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "$1/month");
+    let snapshot = over(folder.path()).load();
+    let (number, digest) = snapshot.revision.split_once(' ').expect("a digest");
+    assert!(snapshot.is_called(&snapshot.revision) && snapshot.is_called(digest));
+    assert!(!snapshot.is_called(number) && !snapshot.is_called("") && !snapshot.is_called("r2"));
+}
+
 // Mutation: rows of the window that is over are added to the one that has begun.
 #[test]
 fn rows_before_the_end_of_a_month_are_not_added_to_the_next_when_it_begins_meanwhile() {
