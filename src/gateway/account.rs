@@ -80,6 +80,8 @@ pub(super) struct Account {
 #[derive(Default)]
 pub(super) struct Accounts {
     revision: u64,
+    /// Whether a budget of that revision has a counter per user, and whether one has a counter per workflow.
+    counts: (bool, bool),
     by_tenant: HashMap<TenantId, Rc<Account>, RandomState>,
     /// The accounts of revisions before. To let go of a hundred thousand at once would hold up every call of this core.
     outdated: VecDeque<hash_map::IntoIter<TenantId, Rc<Account>>>,
@@ -96,18 +98,20 @@ impl Accounts {
             let fresh = HashMap::with_capacity_and_hasher(self.by_tenant.len(), RandomState::default());
             self.outdated.push_back(std::mem::replace(&mut self.by_tenant, fresh).into_iter());
             self.prices.clear();
+            let counts = |dimension| snapshot.policy.budgets.iter().any(|budget| budget.per.contains(&dimension));
+            self.counts = (counts(Dimension::UserId), counts(Dimension::WorkflowId));
             self.revision = snapshot.number;
         }
         self.forget_some();
         if let Some(account) = self.by_tenant.get(tenant) {
             return Rc::clone(account);
         }
-        let counts = |dimension| snapshot.policy.budgets.iter().any(|budget| budget.per.contains(&dimension));
+        let (counts_users, counts_workflows) = self.counts;
         let account = Rc::new(Account {
             tenant: facts(tenant, snapshot),
             presence: Arc::clone(&presences.entry(tenant.clone()).or_default()),
-            counts_users: counts(Dimension::UserId),
-            counts_workflows: counts(Dimension::WorkflowId),
+            counts_users,
+            counts_workflows,
             direct: RefCell::default(),
             keyed: RefCell::default(),
             traffic: RefCell::default(),
