@@ -41,8 +41,8 @@ pub struct Snapshot {
     pub number: u64,
     /// As people see it: `r42 9f3c1ae`.
     pub revision: Arc<str>,
-    /// The compiled policy.
-    pub policy: Policy,
+    /// The compiled policy. The ledger counts by it for longer than the tenants are of use.
+    pub policy: Arc<Policy>,
     /// The tenants.
     pub directory: Directory,
     /// The tariff.
@@ -67,13 +67,7 @@ impl Snapshot {
     /// The windows that hold `at` of every budget that counts a call of these dimensions, but for calendar windows that are
     /// over.
     pub fn counters(&self, meter: &Meter, at: Timestamp, dimensions: &Dimensions<'_>) -> Vec<Arc<WindowCounter>> {
-        let policy = &self.policy;
-        let windows = policy.counting(dimensions).into_iter().filter_map(|budget| {
-            let key = policy.counter_key(budget, dimensions)?;
-            let counter = meter.counter(&policy.budgets[budget].identity, &key);
-            Some(past::window_of(policy, budget, &counter, at))
-        });
-        windows.filter(|counter| counter.window().contains(at)).collect()
+        past::counters(&self.policy, meter, at, dimensions)
     }
 }
 
@@ -264,11 +258,7 @@ impl Control {
         let (snapshot, warnings) =
             build(&self.around, files, before.number + 1).map_err(|broken| self.rejected(broken))?;
         let snapshot = Arc::new(snapshot);
-        if let Err(error) = past::take_up(&self.around, &snapshot, Some(&before)) {
-            // The ledger may count by it already.
-            self.retired.keep(snapshot);
-            return Err(self.rejected(forgotten(&error)));
-        }
+        past::take_up(&self.around, &snapshot, Some(&before)).map_err(|error| self.rejected(forgotten(&error)))?;
         self.current.store(Arc::clone(&snapshot));
         past::let_go(&self.around, &snapshot, &before);
         self.retired.keep(before);
@@ -313,7 +303,7 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
             let snapshot = Snapshot {
                 number,
                 revision: Arc::from(format!("r{number} {digest}")),
-                policy,
+                policy: Arc::new(policy),
                 directory,
                 prices: Arc::clone(&around.prices),
                 loaded_at: now,

@@ -11,6 +11,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Amounts, Dimensions, Unit};
 use crate::domain::tenant::Tenant;
 use crate::domain::window::{Ring, Window};
+use crate::meter::Meter;
 use crate::meter::counter::{Counter, CounterName, WindowCounter};
 use crate::policy::Policy;
 use crate::policy::decision::{Step, StepSet};
@@ -123,11 +124,7 @@ fn identities(policy: &Policy) -> Vec<Arc<str>> {
 }
 
 /// Fills the counters of budgets that are new with `snapshot`; without `before`, those of all budgets.
-pub(super) fn take_up(
-    around: &Surroundings,
-    snapshot: &Arc<Snapshot>,
-    before: Option<&Snapshot>,
-) -> Result<(), String> {
+pub(super) fn take_up(around: &Surroundings, snapshot: &Snapshot, before: Option<&Snapshot>) -> Result<(), String> {
     let (history, now) = (&around.history, snapshot.loaded_at);
     let wanted = identities(&snapshot.policy);
     let kept: HashSet<Arc<str>> = match before {
@@ -181,6 +178,21 @@ fn restore(around: &Surroundings, policy: &Policy, new: &[Arc<str>], now: Timest
     Ok(())
 }
 
+/// The windows that hold `at` of every budget that counts a call of these dimensions, but for calendar windows that are over.
+pub(super) fn counters(
+    policy: &Policy,
+    meter: &Meter,
+    at: Timestamp,
+    dimensions: &Dimensions<'_>,
+) -> Vec<Arc<WindowCounter>> {
+    let windows = policy.counting(dimensions).into_iter().filter_map(|budget| {
+        let key = policy.counter_key(budget, dimensions)?;
+        let counter = meter.counter(&policy.budgets[budget].identity, &key);
+        Some(window_of(policy, budget, &counter, at))
+    });
+    windows.filter(|counter| counter.window().contains(at)).collect()
+}
+
 /// The window of a budget's counter that holds `at`; a calendar window that is over is not brought back.
 pub(super) fn window_of(policy: &Policy, budget: usize, counter: &Counter, at: Timestamp) -> Arc<WindowCounter> {
     match policy.budgets[budget].span.ring() {
@@ -216,11 +228,11 @@ fn placed(around: &Surroundings, policy: &Policy, seed: &Seed) -> Arc<WindowCoun
 }
 
 /// Adds up the rows of new budgets.
-fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> Result<(), String> {
+fn add_up(around: &Surroundings, snapshot: &Snapshot, new: &[Arc<str>]) -> Result<(), String> {
     let (history, policy, now) = (&around.history, &snapshot.policy, snapshot.loaded_at);
     let rules: CountersOf = {
-        let (snapshot, meter) = (Arc::clone(snapshot), Arc::clone(&around.meter));
-        Arc::new(move |at, dimensions| snapshot.counters(&meter, at, dimensions))
+        let (policy, meter) = (Arc::clone(&snapshot.policy), Arc::clone(&around.meter));
+        Arc::new(move |at, dimensions| counters(&policy, &meter, at, dimensions))
     };
     let last = (history.begin)(snapshot.number, rules, new.to_vec())?;
     for past in (history.remainders)()? {

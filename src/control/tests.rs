@@ -35,12 +35,19 @@ pub(crate) fn write(folder: &Path, limit: &str) {
     fs::write(folder.join("policy.yaml"), text).expect("a policy");
 }
 
-// Mutations: `put_in_force` drops the snapshot before; `free_unheld` frees whatever there is, or nothing.
+// Mutations: `put_in_force` drops the snapshot before; `free_unheld` frees whatever there is, or nothing; the ledger's rules hold
+// the snapshot.
 #[test]
 fn the_snapshot_of_a_call_is_freed_by_who_reloads_and_never_by_the_call() {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "$1/month");
-    let control = over(folder.path());
+    let counts_by = Arc::new(Mutex::new(Vec::new()));
+    let ledger = Arc::clone(&counts_by);
+    let begin = move |_, rules, _| {
+        ledger.lock().expect("a lock").push(rules);
+        Ok(0)
+    };
+    let control = beside(folder.path(), History { begin: Box::new(begin), ..History::none() });
     let call = control.load();
     let watched = Arc::downgrade(&call);
     write(folder.path(), "$2/month");
@@ -52,6 +59,7 @@ fn the_snapshot_of_a_call_is_freed_by_who_reloads_and_never_by_the_call() {
     assert!(control.reload().is_none());
     assert_eq!(watched.strong_count(), 0, "the next look did");
     assert_eq!(control.load().number, 2);
+    assert_eq!(counts_by.lock().expect("a lock").len(), 1, "the ledger still counts by the first policy");
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -124,7 +132,6 @@ fn a_revision_is_named_by_its_digest_and_never_by_its_number_alone() {
 fn rows_before_the_end_of_a_month_are_not_added_to_the_next_when_it_begins_meanwhile() {
     use crate::domain::standing::Unit;
     use crate::domain::window::Window;
-    use std::sync::Mutex;
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "$1/month");
     let dimensions = |tenant_id| Dimensions {
