@@ -70,7 +70,7 @@ pub(super) async fn policy(state: State) -> Result<Json<PolicyView>, Problem> {
     post,
     path = "/api/v1/policy",
     security(("admin_token" = [])),
-    params(("If-Match" = Option<String>, Header, description = "The revision that must run, `\"r42 9f3c1ae\"`; else 412")),
+    params(("If-Match" = Option<String>, Header, description = "The revision that must run, `\"r42 9f3c1ae\"` or `\"9f3c1ae\"`; else 412")),
     request_body(content = Option<String>, content_type = "application/yaml"),
     responses(
         (status = 200, body = PolicyView),

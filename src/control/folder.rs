@@ -122,27 +122,59 @@ impl Files {
         }
     }
 
-    /// Writes the policies that differ from `old`: each to a new file first, then all renamed over the old ones. A policy
-    /// that is no longer among them is deleted.
+    /// Writes the policies that differ from `old`, and deletes those that are no longer among them: all of it, or, where something
+    /// fails on the way, nothing.
     pub fn write(&self, folder: &Path, old: &Self) -> Result<(), Box<Diagnostic>> {
-        fs::create_dir_all(folder).map_err(|error| unreadable(folder, &error))?;
-        let changed: Vec<&Source> = self.policies.iter().filter(|source| !old.policies.contains(source)).collect();
-        let fresh = |source: &Source| folder.join(format!(".{}.new", source.name));
-        for source in &changed {
-            let path = fresh(source);
-            let written = fs::File::create(&path).and_then(|mut file| {
+        self.put(folder, old).map_err(|fault| Box::new(old.put_back(folder, self, *fault)))
+    }
+
+    /// Undoes the writing of `new` over these because of `fault`, and says so when even that fails.
+    pub(super) fn put_back(&self, folder: &Path, new: &Self, fault: Diagnostic) -> Diagnostic {
+        match self.put(folder, new) {
+            Ok(()) => fault,
+            Err(second) => fault.note(format!(
+                "the files before could not be put back, so that the folder holds new ones beside old ones: {}",
+                second.message
+            )),
+        }
+    }
+
+    /// Each to a new file first, then all renamed over the old ones.
+    fn put(&self, folder: &Path, old: &Self) -> Result<(), Box<Diagnostic>> {
+        let place = |source: &Source| (folder.join(&*source.name), folder.join(format!(".{}.new", source.name)));
+        let unwritable = |path: &Path, error: std::io::Error| Box::new(unwritable(path, &error));
+        fs::create_dir_all(folder).map_err(|error| unwritable(folder, error))?;
+        let changed = self.policies.iter().filter(|source| !old.policies.contains(source));
+        let changed: Vec<(PathBuf, PathBuf, &Source)> = changed
+            .map(|source| (place(source), source))
+            .filter(|((target, _), source)| !holds(target, &source.text))
+            .map(|((target, fresh), source)| (target, fresh, source))
+            .collect();
+        let written = changed.iter().try_for_each(|(_, fresh, source)| {
+            let written = fs::File::create(fresh).and_then(|mut file| {
                 file.write_all(source.text.as_bytes())?;
                 file.sync_all()
             });
-            written.map_err(|error| unreadable(&path, &error))?;
+            written.map_err(|error| unwritable(fresh, error))
+        });
+        let placed = written.and_then(|()| {
+            changed
+                .iter()
+                .try_for_each(|(target, fresh, _)| fs::rename(fresh, target).map_err(|error| unwritable(target, error)))
+        });
+        if placed.is_err() {
+            for (_, fresh, _) in &changed {
+                let _ = fs::remove_file(fresh);
+            }
         }
-        for source in changed {
-            let target = folder.join(&*source.name);
-            fs::rename(fresh(source), &target).map_err(|error| unreadable(&target, &error))?;
-        }
-        for gone in old.policies.iter().filter(|old| !self.policies.iter().any(|source| source.name == old.name)) {
-            let target = folder.join(&*gone.name);
-            fs::remove_file(&target).map_err(|error| unreadable(&target, &error))?;
+        placed?;
+        let gone = old.policies.iter().filter(|old| !self.policies.iter().any(|source| source.name == old.name));
+        // What was never renamed into place is not there, or is somebody else's folder.
+        for (target, _) in gone.map(place).filter(|(target, _)| !target.is_dir()) {
+            match fs::remove_file(&target) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(&target, error)),
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -200,4 +232,13 @@ fn source(path: &Path) -> Result<Source, Box<Diagnostic>> {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Box<Diagnostic> {
     Box::new(Diagnostic::error("E001", format!("`{}` cannot be read: {error}", path.display())))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error("E001", format!("`{}` cannot be written: {error}", path.display()))
+}
+
+/// Whether a file has this text already.
+fn holds(path: &Path, text: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|own| own == text)
 }

@@ -1,10 +1,13 @@
 //! The running policy: one immutable snapshot, swapped whole.
 //!
 //! A reload reads the folder, validates everything, rebuilds the counters of budgets that are new from the ledger, and then
-//! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it began with.
+//! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it was judged by, and never has to free it.
 
 pub mod folder;
 mod past;
+mod retired;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod watch;
 
 use std::collections::BTreeSet;
@@ -26,6 +29,7 @@ use crate::policy::{self, ModelFacts, Policy};
 use crate::wire::Family;
 
 use folder::Files;
+use retired::Retired;
 
 pub use folder::Change;
 pub use past::{Begin, Buckets, CountersOf, History, PastCounter, PastStep, Replay, Replayed, Seed, Seeded};
@@ -37,8 +41,8 @@ pub struct Snapshot {
     pub number: u64,
     /// As people see it: `r42 9f3c1ae`.
     pub revision: Arc<str>,
-    /// The compiled policy.
-    pub policy: Policy,
+    /// The compiled policy. The ledger counts by it for longer than the tenants are of use.
+    pub policy: Arc<Policy>,
     /// The tenants.
     pub directory: Directory,
     /// The tariff.
@@ -54,22 +58,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether a revision is this one: `r42 9f3c1ae`, or `r42` alone.
+    /// Whether a revision is this one: `r42 9f3c1ae`, or `9f3c1ae` alone. Numbers begin anew with every run, so that `r42` alone could
+    /// be another policy.
     pub fn is_called(&self, revision: &str) -> bool {
-        *self.revision == *revision || self.revision.split(' ').next() == Some(revision)
+        *self.revision == *revision || self.revision.split(' ').nth(1) == Some(revision)
     }
 
     /// The windows that hold `at` of every budget that counts a call of these dimensions, but for calendar windows that are
     /// over.
     pub fn counters(&self, meter: &Meter, at: Timestamp, dimensions: &Dimensions<'_>) -> Vec<Arc<WindowCounter>> {
-        let policy = &self.policy;
-        let counting = (0..policy.budgets.len()).filter(|budget| policy.counts(*budget, dimensions));
-        let windows = counting.filter_map(|budget| {
-            let key = policy.counter_key(budget, dimensions)?;
-            let counter = meter.counter(&policy.budgets[budget].identity, &key);
-            Some(past::window_of(policy, budget, &counter, at))
-        });
-        windows.filter(|counter| counter.window().contains(at)).collect()
+        past::counters(&self.policy, meter, at, dimensions)
     }
 }
 
@@ -132,6 +130,7 @@ pub struct Control {
     current: ArcSwap<Snapshot>,
     around: Surroundings,
     last: Mutex<Reload>,
+    retired: Retired,
     /// The digest of the files that the last attempt read, so that one bad file is reported once.
     seen: Mutex<String>,
 }
@@ -145,7 +144,8 @@ impl Control {
         let snapshot = Arc::new(snapshot);
         past::take_up(&around, &snapshot, None).map_err(|error| forgotten(&error))?;
         let last = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
-        Ok(Self { current: ArcSwap::new(snapshot), around, last: Mutex::new(last), seen: Mutex::new(files.digest) })
+        let (current, last, seen) = (ArcSwap::new(snapshot), Mutex::new(last), Mutex::new(files.digest));
+        Ok(Self { current, around, last, retired: Retired::default(), seen })
     }
 
     /// The snapshot in force. Take it once per call.
@@ -181,6 +181,7 @@ impl Control {
     /// Reads the folder again and, when it is valid, puts it in force. `None`: the files are as they were.
     pub fn reload(&self) -> Option<Result<Arc<Snapshot>, Broken>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.retired.free_unheld();
         let files = match Files::read(&self.around.folder) {
             Ok(files) => files,
             Err(diagnostic) => {
@@ -229,9 +230,16 @@ impl Control {
         let files = old.clone().with(change);
         build(&self.around, &files, 0).map_err(|broken| self.rejected(broken))?;
         files.write(&self.around.folder, &old).map_err(unreadable)?;
-        let files = Files::read(&self.around.folder).map_err(unreadable)?;
-        seen.clone_from(&files.digest);
-        Ok(self.put_in_force(&files)?)
+        let read = Files::read(&self.around.folder).map_err(unreadable)?;
+        seen.clone_from(&read.digest);
+        self.put_in_force(&read).map_err(|mut broken| {
+            // What is not in force is not left for the next start to take up.
+            seen.clone_from(&old.digest);
+            if let Some(fault) = broken.diagnostics.pop() {
+                broken.diagnostics.push(old.put_back(&self.around.folder, &files, fault));
+            }
+            Refusal::Broken(broken)
+        })
     }
 
     /// A folder that has lost its last policy is more likely unmounted than meant.
@@ -253,6 +261,7 @@ impl Control {
         past::take_up(&self.around, &snapshot, Some(&before)).map_err(|error| self.rejected(forgotten(&error)))?;
         self.current.store(Arc::clone(&snapshot));
         past::let_go(&self.around, &snapshot, &before);
+        self.retired.keep(before);
         let reload = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = reload;
         Ok(snapshot)
@@ -294,7 +303,7 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
             let snapshot = Snapshot {
                 number,
                 revision: Arc::from(format!("r{number} {digest}")),
-                policy,
+                policy: Arc::new(policy),
                 directory,
                 prices: Arc::clone(&around.prices),
                 loaded_at: now,

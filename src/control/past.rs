@@ -11,6 +11,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Amounts, Dimensions, Unit};
 use crate::domain::tenant::Tenant;
 use crate::domain::window::{Ring, Window};
+use crate::meter::Meter;
 use crate::meter::counter::{Counter, CounterName, WindowCounter};
 use crate::policy::Policy;
 use crate::policy::decision::{Step, StepSet};
@@ -81,6 +82,25 @@ pub struct History {
     pub tenants: Box<dyn Fn() -> Result<Vec<Tenant>, String> + Send + Sync>,
 }
 
+#[cfg(test)]
+impl History {
+    /// Of a store in which nothing has happened.
+    pub(crate) fn none() -> Self {
+        Self {
+            complete: Box::new(|| Ok(Vec::new())),
+            counters: Box::new(|_| Ok(Vec::new())),
+            buckets: Box::new(|_, _, _| Ok(Vec::new())),
+            remainders: Box::new(|| Ok(Vec::new())),
+            begin: Box::new(|_, _, _| Ok(0)),
+            replay: Box::new(|_, _, _| Ok(())),
+            seeded: Box::new(|_, _, _| Ok(())),
+            retire: Box::new(|_| ()),
+            steps: Box::new(|_| Ok(Vec::new())),
+            tenants: Box::new(|| Ok(Vec::new())),
+        }
+    }
+}
+
 /// Finds the counters of a row by its moment and dimensions.
 pub type CountersOf = Arc<dyn Fn(Timestamp, &Dimensions<'_>) -> Vec<Arc<WindowCounter>> + Send + Sync>;
 
@@ -104,18 +124,14 @@ fn identities(policy: &Policy) -> Vec<Arc<str>> {
 }
 
 /// Fills the counters of budgets that are new with `snapshot`; without `before`, those of all budgets.
-pub(super) fn take_up(
-    around: &Surroundings,
-    snapshot: &Arc<Snapshot>,
-    before: Option<&Snapshot>,
-) -> Result<(), String> {
+pub(super) fn take_up(around: &Surroundings, snapshot: &Snapshot, before: Option<&Snapshot>) -> Result<(), String> {
     let (history, now) = (&around.history, snapshot.loaded_at);
     let wanted = identities(&snapshot.policy);
-    let kept = match before {
-        Some(before) => identities(&before.policy),
-        None => (history.complete)()?,
+    let kept: HashSet<Arc<str>> = match before {
+        Some(before) => identities(&before.policy).into_iter().collect(),
+        None => (history.complete)()?.into_iter().collect(),
     };
-    let new: Vec<Arc<str>> = wanted.iter().filter(|identity| !kept.contains(identity)).cloned().collect();
+    let new: Vec<Arc<str>> = wanted.iter().filter(|identity| !kept.contains(*identity)).cloned().collect();
     // What a budget of the same identity left behind when it was deleted must not be counted on top.
     around.meter.retain(|identity| !new.iter().any(|new| **new == *identity));
     if before.is_none() {
@@ -162,6 +178,21 @@ fn restore(around: &Surroundings, policy: &Policy, new: &[Arc<str>], now: Timest
     Ok(())
 }
 
+/// The windows that hold `at` of every budget that counts a call of these dimensions, but for calendar windows that are over.
+pub(super) fn counters(
+    policy: &Policy,
+    meter: &Meter,
+    at: Timestamp,
+    dimensions: &Dimensions<'_>,
+) -> Vec<Arc<WindowCounter>> {
+    let windows = policy.counting(dimensions).into_iter().filter_map(|budget| {
+        let key = policy.counter_key(budget, dimensions)?;
+        let counter = meter.counter(&policy.budgets[budget].identity, &key);
+        Some(window_of(policy, budget, &counter, at))
+    });
+    windows.filter(|counter| counter.window().contains(at)).collect()
+}
+
 /// The window of a budget's counter that holds `at`; a calendar window that is over is not brought back.
 pub(super) fn window_of(policy: &Policy, budget: usize, counter: &Counter, at: Timestamp) -> Arc<WindowCounter> {
     match policy.budgets[budget].span.ring() {
@@ -178,8 +209,8 @@ fn times(policy: &Policy, now: Timestamp, wanted: &dyn Fn(&Arc<str>) -> bool) ->
 
 /// Forgets the budgets that `snapshot` does not have any more. It is in force already.
 pub(super) fn let_go(around: &Surroundings, snapshot: &Snapshot, before: &Snapshot) {
-    let wanted = identities(&snapshot.policy);
-    around.meter.retain(|identity| wanted.iter().any(|wanted| **wanted == *identity));
+    let wanted: HashSet<Arc<str>> = identities(&snapshot.policy).into_iter().collect();
+    around.meter.retain(|identity| wanted.contains(identity));
     let gone: Vec<Arc<str>> =
         identities(&before.policy).into_iter().filter(|identity| !wanted.contains(identity)).collect();
     (around.history.retire)(gone);
@@ -197,11 +228,11 @@ fn placed(around: &Surroundings, policy: &Policy, seed: &Seed) -> Arc<WindowCoun
 }
 
 /// Adds up the rows of new budgets.
-fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> Result<(), String> {
+fn add_up(around: &Surroundings, snapshot: &Snapshot, new: &[Arc<str>]) -> Result<(), String> {
     let (history, policy, now) = (&around.history, &snapshot.policy, snapshot.loaded_at);
     let rules: CountersOf = {
-        let (snapshot, meter) = (Arc::clone(snapshot), Arc::clone(&around.meter));
-        Arc::new(move |at, dimensions| snapshot.counters(&meter, at, dimensions))
+        let (policy, meter) = (Arc::clone(&snapshot.policy), Arc::clone(&around.meter));
+        Arc::new(move |at, dimensions| counters(&policy, &meter, at, dimensions))
     };
     let last = (history.begin)(snapshot.number, rules, new.to_vec())?;
     for past in (history.remainders)()? {
@@ -211,7 +242,7 @@ fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> 
     }
     let budgets = times(policy, now, &|identity| new.contains(identity));
     let since = budgets.iter().map(|(_, window)| window.start).min().unwrap_or(now);
-    let mut seeds: HashMap<usize, Seed> = HashMap::new();
+    let mut seeds: HashMap<(usize, Timestamp), Seed> = HashMap::new();
     (history.replay)(since, last, &mut |admitted, dimensions, amounts, in_doubt| {
         for (at, _) in budgets.iter().filter(|(_, window)| window.contains(admitted)) {
             if !policy.counts(*at, dimensions) {
@@ -219,9 +250,15 @@ fn add_up(around: &Surroundings, snapshot: &Arc<Snapshot>, new: &[Arc<str>]) -> 
             }
             let Some(key) = policy.counter_key(*at, dimensions) else { continue };
             let counter = around.meter.counter(&policy.budgets[*at].identity, &key);
-            let counter = window_of(policy, *at, &counter, admitted);
+            let mut counter = window_of(policy, *at, &counter, admitted);
+            if !counter.window().contains(admitted) {
+                // A row that was written meanwhile has begun the next window. This one is over for the meter, and not for the ledger.
+                let over = policy.window(*at, admitted);
+                counter = Arc::new(WindowCounter::named(Arc::clone(counter.name()), over));
+            }
+            let which = (Arc::as_ptr(counter.name()).addr(), counter.window().start);
             let empty = || Seed { counter: Arc::clone(&counter), posted: [0; 3], in_doubt: [0; 3] };
-            let seed = seeds.entry(Arc::as_ptr(&counter).addr()).or_insert_with(empty);
+            let seed = seeds.entry(which).or_insert_with(empty);
             for unit in Unit::ALL {
                 let at = unit.index();
                 let doubted = in_doubt && unit != Unit::Requests;

@@ -1,8 +1,8 @@
 //! One tenant as one core sees it: the directory's facts and the handles to its counters, resolved once per policy
 //! revision, so that a call reaches its atomics without a shared map.
 
-use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque, hash_map};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +27,9 @@ use super::users::Users;
 
 /// Tenants that one core remembers; beyond that it forgets all and resolves anew.
 const REMEMBERED: usize = 100_000;
+/// How many steps each call takes in forgetting them. It adds an account and a revision at most, so that what is to be forgotten
+/// gets less.
+const FORGOTTEN_AT_ONCE: usize = 4;
 /// Names of models whose prices one core remembers.
 const REMEMBERED_MODELS: usize = 1_024;
 /// Counters with further dimensions (users, workflows) that one account remembers.
@@ -44,6 +47,8 @@ pub(super) type Presences = DashMap<TenantId, Arc<Presence>>;
 #[derive(Debug, Default)]
 pub struct Presence {
     in_flight: AtomicU32,
+    /// Of them, those that stand in line for a rate.
+    in_line: AtomicU32,
     /// Answers whose client has gone and that are read on.
     drains: AtomicU32,
     users: Users,
@@ -65,7 +70,8 @@ pub(super) struct Account {
     counts_users: bool,
     /// Whether one has a counter per workflow.
     counts_workflows: bool,
-    direct: Vec<OnceCell<Arc<Counter>>>,
+    /// The counters of budgets that have one for this tenant, sorted by budget.
+    direct: RefCell<Vec<(usize, Arc<Counter>)>>,
     keyed: RefCell<HashMap<(usize, String), Arc<Counter>, RandomState>>,
     traffic: RefCell<Vec<(Arc<str>, Arc<Traffic>)>>,
 }
@@ -74,7 +80,11 @@ pub(super) struct Account {
 #[derive(Default)]
 pub(super) struct Accounts {
     revision: u64,
+    /// Whether a budget of that revision has a counter per user, and whether one has a counter per workflow.
+    counts: (bool, bool),
     by_tenant: HashMap<TenantId, Rc<Account>, RandomState>,
+    /// The accounts of revisions before. To let go of a hundred thousand at once would hold up every call of this core.
+    outdated: VecDeque<hash_map::IntoIter<TenantId, Rc<Account>>>,
     prices: HashMap<Box<str>, Offers, RandomState>,
 }
 
@@ -85,25 +95,38 @@ impl Accounts {
     /// The account of `tenant` under `snapshot`.
     pub(super) fn account(&mut self, tenant: &TenantId, snapshot: &Snapshot, presences: &Presences) -> Rc<Account> {
         if self.revision != snapshot.number || self.by_tenant.len() > REMEMBERED {
-            self.by_tenant.clear();
+            let fresh = HashMap::with_capacity_and_hasher(self.by_tenant.len(), RandomState::default());
+            self.outdated.push_back(std::mem::replace(&mut self.by_tenant, fresh).into_iter());
             self.prices.clear();
+            let counts = |dimension| snapshot.policy.budgets.iter().any(|budget| budget.per.contains(&dimension));
+            self.counts = (counts(Dimension::UserId), counts(Dimension::WorkflowId));
             self.revision = snapshot.number;
         }
+        self.forget_some();
         if let Some(account) = self.by_tenant.get(tenant) {
             return Rc::clone(account);
         }
-        let counts = |dimension| snapshot.policy.budgets.iter().any(|budget| budget.per.contains(&dimension));
+        let (counts_users, counts_workflows) = self.counts;
         let account = Rc::new(Account {
             tenant: facts(tenant, snapshot),
             presence: Arc::clone(&presences.entry(tenant.clone()).or_default()),
-            counts_users: counts(Dimension::UserId),
-            counts_workflows: counts(Dimension::WorkflowId),
-            direct: (0..snapshot.policy.budgets.len()).map(|_| OnceCell::new()).collect(),
+            counts_users,
+            counts_workflows,
+            direct: RefCell::default(),
             keyed: RefCell::default(),
             traffic: RefCell::default(),
         });
         self.by_tenant.insert(tenant.clone(), Rc::clone(&account));
         account
+    }
+
+    fn forget_some(&mut self) {
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let Some(oldest) = self.outdated.front_mut() else { return };
+            if oldest.next().is_none() {
+                self.outdated.pop_front();
+            }
+        }
     }
 
     /// The price of a model at a provider. Releases are named after the day they were made, and each is looked for once.
@@ -147,12 +170,16 @@ impl Account {
         let policy = &snapshot.policy;
         let identity = &policy.budgets.get(budget)?.identity;
         if is_tenants_at_most(&policy.budgets[budget]) {
-            let slot = self.direct.get(budget)?;
-            if let Some(counter) = slot.get() {
-                return Some(Arc::clone(counter));
-            }
-            let counter = meter.counter(identity, &policy.counter_key(budget, dimensions)?);
-            return Some(Arc::clone(slot.get_or_init(|| counter)));
+            let mut direct = self.direct.borrow_mut();
+            let at = match direct.binary_search_by_key(&budget, |(known, _)| *known) {
+                Ok(at) => at,
+                Err(at) => {
+                    let counter = meter.counter(identity, &policy.counter_key(budget, dimensions)?);
+                    direct.insert(at, (budget, counter));
+                    at
+                }
+            };
+            return direct.get(at).map(|(_, counter)| Arc::clone(counter));
         }
         if policy.budgets[budget].span == Span::Workflow {
             // A workflow ends soon, and its counter is forgotten only when nobody keeps it.
@@ -180,16 +207,23 @@ impl Account {
 
     /// Takes one of the tenant's places for calls in flight.
     pub(super) fn enter(&self, limit: u32) -> Option<Place> {
-        let taken = self.presence.in_flight.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(&self.presence));
-        (taken < limit).then_some(place)
+        self.place(|presence| &presence.in_flight, limit)
+    }
+
+    /// Takes one of the tenant's places in lines, of which there are as many as half of its calls in flight: who waits leaves room
+    /// for those that need not.
+    pub(super) fn line_up(&self, limit: u32) -> Option<Place> {
+        self.place(|presence| &presence.in_line, (limit / 2).max(1))
     }
 
     /// Takes one of the tenant's places for answers that are read on without their client.
-    pub(super) fn read_on(&self, limit: u32) -> Option<DrainPlace> {
-        let taken = self.presence.drains.fetch_add(1, Ordering::Relaxed);
-        let place = DrainPlace(Arc::clone(&self.presence));
-        (taken < limit).then_some(place)
+    pub(super) fn read_on(&self, limit: u32) -> Option<Place> {
+        self.place(|presence| &presence.drains, limit)
+    }
+
+    fn place(&self, of: fn(&Presence) -> &AtomicU32, limit: u32) -> Option<Place> {
+        let place = Place { presence: Arc::clone(&self.presence), of };
+        (of(&self.presence).fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
     }
 
     /// Whether a call may be counted under this user's name: when a budget counts users, a tenant names so many a day at
@@ -204,22 +238,48 @@ impl Account {
     }
 }
 
-/// A tenant's place among its calls in flight; given back on drop.
+/// One of a tenant's places; given back on drop.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Presence>);
+pub(super) struct Place {
+    presence: Arc<Presence>,
+    of: fn(&Presence) -> &AtomicU32,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        (self.of)(&self.presence).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A tenant's place among its answers that are read on; given back on drop.
-#[derive(Debug)]
-pub(super) struct DrainPlace(Arc<Presence>);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::tests::{over, write};
 
-impl Drop for DrainPlace {
-    fn drop(&mut self) {
-        self.0.drains.fetch_sub(1, Ordering::Relaxed);
+    // Mutation: the accounts are cleared at once, or never.
+    #[test]
+    fn a_new_revision_costs_no_call_more_than_a_few_accounts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), "$1/month");
+        let control = over(folder.path());
+        let (presences, mut accounts) = (Presences::new(), Accounts::default());
+        let tenant = |number: usize| TenantId::new(&format!("tenant-{number}")).expect("an id");
+        for number in 0..1_000 {
+            accounts.account(&tenant(number), &control.load(), &presences);
+        }
+        write(folder.path(), "$2/month");
+        control.reload_now().expect("another policy");
+        let snapshot = control.load();
+        let held = || presences.iter().filter(|entry| Arc::strong_count(entry.value()) > 1).count();
+        let mut before = held();
+        assert_eq!(before, 1_000);
+        for call in 0..260 {
+            accounts.account(&tenant(5_000), &snapshot, &presences);
+            let now = held();
+            assert!(before.saturating_sub(now) <= FORGOTTEN_AT_ONCE, "{call}: {before} then {now}");
+            before = now;
+        }
+        assert_eq!(before, 1, "of the tenants before, none is held any more");
+        assert!(accounts.outdated.is_empty());
     }
 }

@@ -18,7 +18,7 @@ use crate::wire::{Operation, Peek};
 use super::account::{Account, Place};
 use super::upstream::Provider;
 
-/// A call whose caller is known. It keeps the snapshot that it began with to its end.
+/// A call whose caller is known. It keeps the snapshot that it began with to its end, unless it stands in line: then that of its turn.
 pub(super) struct Call {
     pub(super) id: Arc<str>,
     pub(super) snapshot: Arc<Snapshot>,
@@ -39,7 +39,7 @@ pub(super) struct Call {
     pub(super) arrived: Instant,
     /// The moment that it is judged at: when its body was there, or when its turn came.
     pub(super) now: Timestamp,
-    /// How long it stood in line for a rate; `None`: it did not.
+    /// How long it stood in line for a rate, in vain or not; `None`: it did not.
     pub(super) queued: Option<Duration>,
     /// Held to the end of the answer.
     pub(super) _place: Place,
@@ -67,6 +67,11 @@ impl Call {
             return self.price.as_ref();
         }
         self.snapshot.prices.find(&self.provider.name, self.provider.family.as_str(), model)
+    }
+
+    /// How long we have had work with it. To wait for a turn is the policy's will and no work of ours.
+    pub(super) fn overhead(&self) -> Duration {
+        self.arrived.elapsed().saturating_sub(self.queued.unwrap_or_default())
     }
 
     /// The call's dimensions, as budgets match and count by them.

@@ -92,10 +92,7 @@ pub(super) async fn forward(
     framing: Framing,
     filter: Option<UsageChunkFilter>,
 ) -> Result<Response<Answer>, Refused> {
-    attempt.left = std::time::Instant::now();
-    // To wait for a turn is the policy's will and no work of ours.
-    let queued = attempt.call.queued.unwrap_or_default();
-    attempt.overhead = attempt.left.duration_since(attempt.call.arrived).saturating_sub(queued);
+    (attempt.left, attempt.overhead) = (std::time::Instant::now(), attempt.call.overhead());
     let limit = attempt.worker.gateway.options.limits.first_byte_timeout;
     let (response, link) = match tokio::time::timeout(limit, exchange(&attempt, request)).await {
         Ok(Ok(answered)) => answered,

@@ -252,11 +252,7 @@ impl Refused {
 
     /// A result of a tool is longer than the tenant's segment takes. It is never cut: half a result would mislead the model.
     pub(super) fn tool_output(excess: ToolOutput) -> Self {
-        let ToolOutput { tokens, limit } = excess;
-        let message = format!(
-            "the result of a tool in this request has about {tokens} tokens and may have {limit}; shorten it and send the request again"
-        );
-        Self::new(400, "tool_output_too_long", message)
+        Self::new(400, "tool_output_too_long", excess.message())
     }
 
     /// The refusal in the dialect's own shape.

@@ -158,8 +158,13 @@ pub(super) fn number(text: &mut String, number: impl itoa::Integer) {
 /// Headers of every answer, ours or the provider's, once the caller is known.
 pub(super) fn identify(marks: &mut Marks, call: &Call) {
     marks.set(REQUEST_ID, &call.id);
-    marks.set(POLICY, &call.snapshot.revision);
+    revision(marks, call);
     marks.0.push((ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)));
+}
+
+/// The policy that a call is judged by.
+pub(super) fn revision(marks: &mut Marks, call: &Call) {
+    marks.set(POLICY, &call.snapshot.revision);
 }
 
 /// `plimsoll-warning`: what was refused of the call's attribution, and what else the caller should know.

@@ -181,7 +181,7 @@ impl Worker {
         if let Claim::Again(kept) = claim {
             return Ok(kept.again(self, &call, marks));
         }
-        let mut response = match self.judge(&mut call, &peek, &body).await {
+        let mut response = match self.judge(&mut call, &peek, &body, &mut marks).await {
             Err(refusal) => self.refuse(&call, &body, *refusal, Shape::of(&head.headers)),
             Ok(verdict) => {
                 reply::warn(&mut marks, &warnings, verdict.warning);

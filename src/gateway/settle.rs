@@ -226,7 +226,7 @@ fn entry(call: &Call, bill: Bill) -> LedgerEntry {
         decision: Arc::from(""),
         would: Arc::from(""),
         policy: Arc::clone(&call.snapshot.revision),
-        overhead_us: u32::try_from(took).unwrap_or(u32::MAX),
+        overhead_us: u32::try_from(call.overhead().as_micros()).unwrap_or(u32::MAX),
         first_byte_us: None,
         duration_us: u64::try_from(took).unwrap_or(u64::MAX),
         postings: Postings::new(),

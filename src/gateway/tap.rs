@@ -18,7 +18,7 @@ use crate::wire::estimate::BYTES_PER_TOKEN;
 use crate::wire::filter::UsageChunkFilter;
 use crate::wire::tap::Tap;
 
-use super::account::DrainPlace;
+use super::account::Place;
 use super::guard::Conduct;
 use super::panics::caught;
 use super::pool::Link;
@@ -236,12 +236,12 @@ struct Abandoned {
 
 impl Abandoned {
     /// A place among the tenant's drains, where the provider bills on although the client is gone.
-    fn place(&self) -> Option<DrainPlace> {
+    fn place(&self) -> Option<Place> {
         let attempt = self.attempt.as_ref().filter(|attempt| attempt.goes_on())?;
         attempt.call.account.read_on(attempt.worker.gateway.options.limits.drains_per_tenant)
     }
 
-    fn read_on(self, source: Source, place: DrainPlace) {
+    fn read_on(self, source: Source, place: Place) {
         let Some(worker) = self.attempt.as_ref().map(|attempt| std::rc::Rc::clone(&attempt.worker)) else { return };
         let limits = &worker.gateway.options.limits;
         let draining = drain(source, self, (limits.drain_for, limits.drain_bytes), place);
@@ -258,7 +258,7 @@ impl Drop for Abandoned {
 }
 
 /// Reads an abandoned answer to its end, within limits of time and bytes.
-async fn drain(mut source: Source, mut abandoned: Abandoned, (within, most): (Duration, u64), _place: DrainPlace) {
+async fn drain(mut source: Source, mut abandoned: Abandoned, (within, most): (Duration, u64), _place: Place) {
     let mut bytes_left = most;
     let reading = async {
         loop {

@@ -1,6 +1,6 @@
 //! The last word before a call leaves: its rate, its place in the ledger's queue, and whether it is a new logical request.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
@@ -13,7 +13,7 @@ use crate::wire::Peek;
 
 use super::Worker;
 use super::admit::{self, Admission, Turned};
-use super::call::Call;
+use super::call::{Call, content};
 use super::line::Turn;
 use super::refuse::{Refused, Shape};
 use super::reply::{self, Done, Fields, Marks};
@@ -70,11 +70,17 @@ pub(super) struct Refusal {
 impl Worker {
     /// Decides, reserves, and checks what the policy's own function cannot know.
     ///
-    /// A call that is too early for a rate with a `queue` stands in line for it, and is judged anew when its turn comes. Until
-    /// then it holds nothing.
-    pub(super) async fn judge(&self, call: &mut Call, peek: &Peek<'_>, body: &Bytes) -> Result<Verdict, Box<Refusal>> {
+    /// A call that is too early for a rate with a `queue` stands in line for it, and is judged anew when its turn comes, by what is
+    /// in force then. Until then it holds nothing but its places.
+    pub(super) async fn judge(
+        &self,
+        call: &mut Call,
+        peek: &Peek<'_>,
+        body: &Bytes,
+        marks: &mut Marks,
+    ) -> Result<Verdict, Box<Refusal>> {
         let came = tokio::time::Instant::now();
-        let mut turn = None;
+        let (mut place, mut turn) = (None, None);
         loop {
             let waits = match self.judge_leased(call, peek, body, turn.as_ref()).await {
                 Ok(verdict) => {
@@ -87,13 +93,28 @@ impl Worker {
                 Err(Held::Back(refusal)) => return Err(refusal),
                 Err(Held::ForLease(_)) => return Err(withheld(Refused::internal())),
             };
-            let until = came + waits.throttle.queue.unwrap_or_default();
-            turn = match self.stand(call, &waits, turn, until).await {
-                Some(turn) => Some(turn),
-                None => return Err(self.too_early(call, *waits)),
-            };
-            (call.now, call.queued) = (self.gateway.clock.now(), Some(came.elapsed()));
+            place = place.or_else(|| call.account.line_up(self.gateway.options.limits.streams_per_tenant));
+            let (stands, until) = (Instant::now(), came + waits.throttle.queue.unwrap_or_default());
+            turn = if place.is_some() { self.stand(call, &waits, turn, until).await } else { None };
+            call.queued = Some(call.queued.unwrap_or_default() + stands.elapsed());
+            if turn.is_none() {
+                return Err(self.too_early(call, *waits));
+            }
+            self.renew(call, peek, body, marks);
         }
+    }
+
+    /// The moment of its turn is when a call is judged, and the policy that of the moment.
+    fn renew(&self, call: &mut Call, peek: &Peek<'_>, body: &Bytes, marks: &mut Marks) {
+        call.now = self.gateway.clock.now();
+        let snapshot = self.gateway.control.load();
+        if snapshot.number == call.snapshot.number {
+            return;
+        }
+        let account = self.accounts.borrow_mut().account(&call.account.tenant.id, &snapshot, &self.gateway.presences);
+        call.content = content(&snapshot.policy, &account.tenant, call.operation, peek, body);
+        (call.snapshot, call.account) = (snapshot, account);
+        reply::revision(marks, call);
     }
 
     /// Waits for a turn, or at its head for the rate. `None`: that would take too long.
@@ -214,7 +235,7 @@ impl Worker {
         let mut marks = Marks::default();
         reply::refused(&mut marks, call, &decided, &would);
         marks.write(response.headers_mut());
-        reply::timing(response.headers_mut(), call.arrived.elapsed(), None);
+        reply::timing(response.headers_mut(), call.overhead(), None);
         let metrics = &self.gateway.metrics;
         if throttle.is_some() {
             metrics.decided(Action::Throttle, Mode::Enforce);

@@ -8,6 +8,7 @@ mod expiry;
 mod past;
 mod view;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ use expiry::ExpiryWatch;
 
 /// How long notifications may take after that.
 const LAST_POST: Duration = Duration::from_secs(5);
+/// How often the ledger and exceptions are looked at, of which somebody may have to be told.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the certificate's files are looked at, and what is idle is forgotten.
 const CHORES_EVERY: Duration = Duration::from_secs(5);
 
@@ -304,17 +307,20 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 /// Small things on a slow timer.
 async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, stopped: watch::Receiver<bool>) {
     let mut seen = certificate.as_ref().and_then(|certificate| certificate.changed_at());
-    let mut due = tokio::time::interval(CHORES_EVERY);
+    let (mut look, mut due) = (tokio::time::interval(LOOK_EVERY), tokio::time::interval(CHORES_EVERY));
     let stopped = until(stopped);
     tokio::pin!(stopped);
     let (mut ledger, mut exceptions) = (LedgerWatch::new(), ExpiryWatch::default());
     loop {
         tokio::select! {
             () = &mut stopped => return,
+            _ = look.tick() => {
+                ledger.look(&gateway);
+                exceptions.look(&gateway);
+                continue;
+            }
             _ = due.tick() => {}
         }
-        ledger.look(&gateway);
-        exceptions.look(&gateway);
         gateway.pace.forget_idle(gateway.clock.now());
         gateway.lines.forget_empty();
         let now = gateway.clock.now();
@@ -342,10 +348,9 @@ fn forget_closed_windows(gateway: &Gateway) {
     let snapshot = gateway.control.load();
     let now = gateway.clock.now();
     let policy = &snapshot.policy;
-    gateway.meter.forget_idle(|identity| {
-        let budget = policy.budgets.iter().position(|budget| &*budget.identity == identity)?;
-        Some(policy.counts_from(budget, now))
-    });
+    let budgets: HashMap<&str, usize> =
+        policy.budgets.iter().enumerate().map(|(at, budget)| (&*budget.identity, at)).collect();
+    gateway.meter.forget_idle(|identity| Some(policy.counts_from(*budgets.get(identity)?, now)));
 }
 
 fn note_delivery(target: &str, outcome: Delivery) {

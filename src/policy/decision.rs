@@ -130,6 +130,16 @@ pub struct ToolOutput {
     pub limit: u64,
 }
 
+impl ToolOutput {
+    /// What the caller is told.
+    pub fn message(self) -> String {
+        let Self { tokens, limit } = self;
+        format!(
+            "the result of a tool in this request has about {tokens} tokens and may have {limit}; shorten it and send the request again"
+        )
+    }
+}
+
 /// What is done to a call. Everything is already combined: strictest per action, exceptions subtracted, floors applied.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Actions {

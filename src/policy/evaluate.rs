@@ -12,7 +12,7 @@ use crate::domain::standing::Standing;
 use crate::domain::tenant::Tenant;
 
 use super::decision::{BudgetState, Ceiling, Decision, State, Step, StepSet};
-use super::exception::{Exception, Never};
+use super::exception::{Exception, Never, active};
 use super::ladder::{Ladder, Scope};
 use super::{Mode, Policy};
 
@@ -46,12 +46,13 @@ pub fn evaluate(policy: &Policy, facts: &CallFacts<'_>, standings: &[Standing]) 
     let segment = policy.segment(facts.tenant);
     let segment_never = segment.map(|segment| segment.never).unwrap_or_default();
     let call = Call::new(facts, policy.is_critical(&facts.attribution.endpoint_tag));
+    let excepted = policy.exceptions_for(facts.tenant);
     let mut decision = Decision::default();
     let (mut enforced, mut dry) = (Tally::default(), Tally::default());
     for standing in standings {
         let Some(budget) = policy.budgets.get(standing.budget) else { continue };
         decision.states.push(budget_state(policy, standing, facts.now));
-        let exceptions = Exceptions::of(policy, facts, standing.budget, segment_never);
+        let exceptions = Exceptions::of(excepted, facts.now, standing.budget, segment_never);
         let judged = judge(&call, &budget.ladder, standing, &exceptions);
         let ceiling = budget.is_exact().then(|| ceiling(&call, &budget.ladder, standing, &exceptions)).flatten();
         match budget.mode {
@@ -62,7 +63,7 @@ pub fn evaluate(policy: &Policy, facts: &CallFacts<'_>, standings: &[Standing]) 
             Mode::DryRun => dry = dry.stricter(judged),
         }
     }
-    let always = standing_rules(policy, facts, &call, segment_never);
+    let always = standing_rules(policy, facts, &call, excepted);
     match policy.mode {
         Mode::Enforce => enforced = enforced.stricter(always),
         Mode::DryRun => dry = dry.stricter(always),
@@ -108,9 +109,9 @@ struct Exceptions<'p> {
 }
 
 impl<'p> Exceptions<'p> {
-    fn of(policy: &'p Policy, facts: &CallFacts<'p>, budget: usize, segment: Never) -> Self {
+    fn of(excepted: &'p [Exception], now: Timestamp, budget: usize, segment: Never) -> Self {
         let mut all = Self { never: segment, ladder: None };
-        for exception in policy.exceptions_of(facts.tenant, facts.now).filter(|one| one.concerns(budget)) {
+        for exception in active(excepted, now).filter(|one| one.concerns(budget)) {
             all.never = all.never.or(exception.never);
             all.ladder = all.ladder.or(exception.ladder.as_ref());
         }
@@ -164,10 +165,9 @@ fn ladder_ceiling(call: &Call<'_>, ladder: &Ladder, standing: &Standing) -> Opti
 }
 
 /// What segment and plan do to every call, whatever was spent.
-fn standing_rules<'p>(policy: &'p Policy, facts: &CallFacts<'p>, call: &Call<'p>, segment_never: Never) -> Tally<'p> {
-    let unscoped = |exception: &&Exception| exception.budget.is_none();
-    let excepted = policy.exceptions_of(facts.tenant, facts.now).filter(unscoped);
-    let excepted = excepted.fold(Never::default(), |never, exception| never.or(exception.never));
+fn standing_rules<'p>(policy: &'p Policy, facts: &CallFacts<'p>, call: &Call<'p>, excepted: &[Exception]) -> Tally<'p> {
+    let unscoped = active(excepted, facts.now).filter(|exception| exception.budget.is_none());
+    let excepted = unscoped.fold(Never::default(), |never, exception| never.or(exception.never));
     let mut tally = Tally::default();
     if let Some(segment) = policy.segment(facts.tenant) {
         // Its own gate and limits are not what its own `never` speaks of.
@@ -181,7 +181,7 @@ fn standing_rules<'p>(policy: &'p Policy, facts: &CallFacts<'p>, call: &Call<'p>
         tally = tally.stricter(Tally::of_excess(excess, &segment.origin));
     }
     if let Some(plan) = policy.plan(facts.tenant) {
-        let never = excepted.or(segment_never);
+        let never = excepted.or(policy.segment(facts.tenant).map(|segment| segment.never).unwrap_or_default());
         tally = tally.stricter(Tally::of(&plan.remedies, never, call, Origin::Named(&plan.origin)));
     }
     tally

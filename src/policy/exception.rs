@@ -45,6 +45,11 @@ pub struct WhenExpired {
     pub before: Option<Duration>,
 }
 
+/// Those of `exceptions` that are not over.
+pub(super) fn active(exceptions: &[Exception], now: Timestamp) -> impl Iterator<Item = &Exception> {
+    exceptions.iter().filter(move |exception| now < exception.until)
+}
+
 /// One exception.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {

@@ -22,6 +22,11 @@ impl Glob {
         !self.0.contains('*')
     }
 
+    /// What every text that fits begins with: the pattern up to its first `*`.
+    pub fn start(&self) -> &str {
+        self.0.split_once('*').map_or(&*self.0, |(start, _)| start)
+    }
+
     /// Whether the whole of `text` fits: the first part at the start, the last at the end, the others in order between.
     pub fn matches(&self, text: &str) -> bool {
         let Some((head, rest)) = self.0.split_once('*') else { return *self.0 == *text };

@@ -32,6 +32,7 @@ pub mod rollout;
 pub mod route;
 pub mod schema;
 pub mod segment;
+mod shortlist;
 pub mod suite;
 pub mod trace;
 pub mod tree;
@@ -41,6 +42,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use smallvec::SmallVec;
 
 use crate::domain::attribution::Attribution;
 use crate::domain::clock::Timestamp;
@@ -56,6 +58,7 @@ use ladder::{Ladder, NotifyTarget};
 use plan::{Defaults, Endpoint, Plan};
 use route::Route;
 use segment::Segment;
+use shortlist::Shortlist;
 
 pub use compile::{Compiled, ModelFacts, Surroundings, compile};
 pub use describe::{in_words, quantity};
@@ -99,6 +102,7 @@ pub struct Policy {
     pub budgets: Vec<Budget>,
     /// The exceptions that had not expired when the policy was compiled, sorted by tenant.
     pub exceptions: Vec<Exception>,
+    shortlist: Shortlist,
     plans: BTreeMap<Arc<str>, Plan>,
     segments: BTreeMap<Arc<str>, Segment>,
     endpoints: Vec<Endpoint>,
@@ -120,6 +124,7 @@ impl Policy {
             defaults: Defaults::default(),
             budgets: Vec::new(),
             exceptions: Vec::new(),
+            shortlist: Shortlist::default(),
             plans: BTreeMap::new(),
             segments: BTreeMap::new(),
             endpoints: Vec::new(),
@@ -248,13 +253,25 @@ impl Policy {
     /// limit and never lowers it.
     pub fn counted(&self, call: &CallFacts<'_>) -> CountedBudgets {
         let dimensions = self.dimensions(call.tenant, call.attribution, call.provider, call.model);
-        let mut counted = CountedBudgets::new();
-        for budget in 0..self.budgets.len() {
-            if self.counts(budget, &dimensions) {
-                counted.push(Counted { budget, limit: self.limit(budget, call.tenant, call.now) });
+        let exceptions = self.exceptions_for(call.tenant);
+        let limit = |budget| self.limit_beside(budget, call.tenant, exceptions, call.now);
+        let counting = self.counting(&dimensions).into_iter();
+        counting.map(|budget| Counted { budget, limit: limit(budget) }).collect()
+    }
+
+    /// The budgets that count a call of these dimensions, sorted by index.
+    pub fn counting(&self, dimensions: &Dimensions<'_>) -> SmallVec<[usize; 16]> {
+        let mut counting = SmallVec::new();
+        self.shortlist.each(dimensions, |budget| {
+            if self.counts(budget, dimensions) {
+                counting.push(budget);
             }
+        });
+        if !self.shortlist.in_order() {
+            counting.sort_unstable();
+            counting.dedup();
         }
-        counted
+        counting
     }
 
     /// Whether a budget's `match` fits, and it is not per workflow without one.
@@ -265,21 +282,31 @@ impl Policy {
 
     /// The limit of a budget for a tenant, exceptions included, in the budget's unit.
     pub fn limit(&self, budget: usize, tenant: &Tenant, now: Timestamp) -> Option<i64> {
+        self.limit_beside(budget, tenant, self.exceptions_for(tenant), now)
+    }
+
+    fn limit_beside(&self, budget: usize, tenant: &Tenant, exceptions: &[Exception], now: Timestamp) -> Option<i64> {
         let own = match self.budgets.get(budget)?.limit {
             Limit::Own(amount) => amount.of(tenant.revenue)?,
             Limit::Plan => self.plan(tenant)?.llm_budget?.of(tenant.revenue)?,
         };
-        let raised = self.exceptions_of(tenant, now).filter(|exception| exception.budget == Some(budget));
+        let raised = exception::active(exceptions, now).filter(|exception| exception.budget == Some(budget));
         let raised = raised.filter_map(|exception| exception.limit?.of(tenant.revenue)).max();
         Some(raised.map_or(own, |raised| raised.max(own)))
     }
 
-    /// The exceptions for a tenant that are active now. They are sorted by tenant: every call asks, for each budget.
-    pub fn exceptions_of<'a>(&'a self, tenant: &'a Tenant, now: Timestamp) -> impl Iterator<Item = &'a Exception> {
+    /// The exceptions for a tenant that are active now.
+    pub fn exceptions_of<'a>(&'a self, tenant: &Tenant, now: Timestamp) -> impl Iterator<Item = &'a Exception> {
+        exception::active(self.exceptions_for(tenant), now)
+    }
+
+    /// The exceptions for a tenant, of which some may be over. They are sorted by tenant: every call asks.
+    fn exceptions_for(&self, tenant: &Tenant) -> &[Exception] {
         let id = tenant.id.as_str();
         let first = self.exceptions.partition_point(|exception| *exception.tenant < *id);
         let from = self.exceptions.get(first..).unwrap_or_default();
-        from.iter().take_while(move |exception| *exception.tenant == *id).filter(move |exception| now < exception.until)
+        let own = from.iter().take_while(|exception| *exception.tenant == *id).count();
+        from.get(..own).unwrap_or_default()
     }
 
     /// The name of a call's counter: the values of `per`, joined by [`KEY_SEPARATOR`]; empty for a shared counter.
@@ -338,6 +365,6 @@ pub fn states(
     policy: &Policy,
     standings: &[crate::domain::standing::Standing],
     now: Timestamp,
-) -> smallvec::SmallVec<[BudgetState; 8]> {
+) -> SmallVec<[BudgetState; 8]> {
     standings.iter().map(|standing| budget_state(policy, standing, now)).collect()
 }

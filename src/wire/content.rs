@@ -80,16 +80,25 @@ struct Look<'b> {
     content: Content,
 }
 
+/// The text between quotes, whatever of it is written as an escape; only that takes memory.
+fn said(written: &[u8]) -> Cow<'_, [u8]> {
+    match unescape(written) {
+        Some(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        Some(Cow::Borrowed(_)) | None => Cow::Borrowed(written),
+    }
+}
+
 impl Look<'_> {
     fn string(&mut self, depth: usize, range: &ByteRange) {
         let written = self.body.get(range.start + 1..range.end.saturating_sub(1)).unwrap_or_default();
         if *self.key == *b"type" {
-            self.content.images |= self.shape.images.iter().any(|name| name.as_bytes() == written);
+            let means = said(written);
+            self.content.images |= self.shape.images.iter().any(|name| *name.as_bytes() == *means);
         }
         let is_text = !matches!(&*self.key, b"type" | b"data") && !written.starts_with(b"data:");
         let Some(result) = &mut self.result else { return };
         match self.member {
-            Member::Kind if depth == self.shape.depth + 1 => result.is_result |= (self.shape.is_result)(written),
+            Member::Kind if depth == self.shape.depth + 1 => result.is_result |= (self.shape.is_result)(&said(written)),
             Member::Payload if is_text => {
                 result.bytes = result.bytes.saturating_add(u64::try_from(written.len()).unwrap_or(u64::MAX));
             }
@@ -101,10 +110,7 @@ impl Look<'_> {
 impl Visit for Look<'_> {
     fn key(&mut self, depth: usize, key: Text) {
         let written = self.body.get(key.range.clone()).unwrap_or_default();
-        self.key = match unescape(written).filter(|_| !key.simple) {
-            Some(text) => Cow::Owned(text.into_owned().into_bytes()),
-            None => Cow::Borrowed(written),
-        };
+        self.key = if key.simple { Cow::Borrowed(written) } else { said(written) };
         let is = |name: &str| name.as_bytes() == &*self.key;
         if depth == 1 {
             self.top = match () {
@@ -180,6 +186,17 @@ mod tests {
         assert!(anthropic.images && !anthropic.tools);
     }
 
+    // Mutations: the value or the key is compared as it is written.
+    #[test]
+    fn an_escape_hides_no_result_of_a_tool() {
+        for (plain, escaped) in [("\"tool_result\"", "\"tool_resul\\u0074\""), ("\"content\"", "\"\\u0063ontent\"")] {
+            let body = r#"{"messages":[{"role":"user","content":[{"type":"tool_result","content":"12345678"}]}]}"#;
+            let seen = |body: &str| AnthropicMessages.content(body.as_bytes()).tool_output;
+            assert_eq!((seen(body), seen(&body.replacen(plain, escaped, 9))), (2, 2), "{escaped}");
+        }
+        assert_eq!(chat(r#"{"messages":[{"role":"to\u006fl","content":"12345678"}]}"#).tool_output, 2);
+    }
+
     #[test]
     fn tools_and_images_are_seen() {
         assert!(chat(r#"{"messages":[],"tools":[{"type":"function"}]}"#).tools);
@@ -188,6 +205,7 @@ mod tests {
         let picture = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AA"}}]}]}"#;
         assert!(chat(picture).images);
         assert!(chat(&picture.replace("\"type\"", "\"ty\\u0070e\"")).images, "an escaped key is the same key");
+        assert!(chat(&picture.replace("\"image_url\",", "\"image\\u005furl\",")).images, "and an escaped value");
         assert!(!chat(r#"{"messages":[{"role":"user","content":"image_url"}]}"#).images);
         assert!(OpenAiResponses.content(br#"{"input":[{"role":"user","content":[{"type":"input_image"}]}]}"#).images);
         let gemini =

@@ -37,11 +37,11 @@ async fn the_end_of_an_exception_is_announced_before_and_after_once_each() {
         ..Setup::default()
     };
     let rig = Rig::start(setup).await;
-    // Exceptions are looked at every five seconds.
-    let looked = || tokio::time::sleep(Duration::from_secs(6));
+    // Exceptions are looked at every second.
+    let looked = || tokio::time::sleep(Duration::from_millis(1_300));
+    looked().await;
     assert!(receiver.kinds().is_empty(), "too early");
     clock.set(at("2026-11-17T12:00:00Z"));
-    looked().await;
     let told = receiver.wait_for("exception.expiring").await;
     assert_eq!(told["data"]["tenant"]["tenantId"], "globex");
     assert_eq!(
@@ -49,7 +49,6 @@ async fn the_end_of_an_exception_is_announced_before_and_after_once_each() {
         "its exception of budget `b` ends on 2026-11-30; after that the normal rules apply (Design partner until GA; approved by dana@example.com, cfo@example.com)"
     );
     clock.set(at("2026-12-01T00:00:00Z"));
-    looked().await;
     let told = receiver.wait_for("exception.expired").await;
     assert!(told["data"]["message"].as_str().is_some_and(|text| text.contains("ended on 2026-11-30")), "{told}");
     looked().await;

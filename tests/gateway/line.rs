@@ -9,7 +9,7 @@ use plimsoll::domain::clock::{Clock, ManualClock, Timestamp};
 use serde_json::json;
 
 use super::{CHAT, chat, eventually, post, reason, row, with};
-use crate::harness::{Exchange, Rig, Setup};
+use crate::harness::{Exchange, Reply, Rig, Setup};
 
 /// Everything of a tenant at 30 requests a minute, which its first 30 calls use up; after that one each two seconds.
 fn policy(queue: &str) -> String {
@@ -36,6 +36,12 @@ async fn used_up(queue: &str) -> Rig {
 
 fn call() -> Request<Full<bytes::Bytes>> {
     with(post(CHAT), chat("[[tokens=1]] hello").to_string())
+}
+
+/// The gateway's share of a reply's time, in milliseconds.
+fn ours(reply: &Reply) -> u64 {
+    let timing = reply.header("server-timing").strip_prefix("plimsoll;dur=");
+    timing.and_then(|text| text.split('.').next()?.parse().ok()).expect("a number")
 }
 
 async fn waiting(rig: &Rig, calls: usize) {
@@ -152,10 +158,7 @@ async fn whoever_waits_has_not_left_and_its_row_says_that_it_waited() {
     assert_eq!(rig.provider.requests().len(), 30);
     let replies = waits.join_all().await;
     assert!(replies.iter().all(|reply| reply.status == StatusCode::OK));
-    let timing = replies[1].header("server-timing").to_owned();
-    let ours: u64 =
-        timing.strip_prefix("plimsoll;dur=").and_then(|text| text.split('.').next()?.parse().ok()).expect("a number");
-    assert!(ours < 1_500, "the line is no work of ours: {timing}");
+    assert!(ours(&replies[1]) < 1_500, "the line is no work of ours: {:?}", replies[1].headers);
     let found = row(&rig, replies[0].header("plimsoll-request-id")).await;
     assert!(found["decision"].as_str().is_some_and(|decision| decision.contains("queued")), "{found}");
     rig.stop().await;
@@ -196,6 +199,67 @@ budgets:
     for call in calls {
         assert_eq!(call.await.expect("a reply").status, StatusCode::OK);
     }
+    line.abort_all();
+    waiting(&rig, 0).await;
+    rig.stop().await;
+}
+
+// Mutations: the call is judged by the snapshot that it came with; the time in line is work of ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_stood_in_line_is_judged_by_the_policy_of_its_turn_and_the_line_is_no_work_of_ours() {
+    let rig = used_up(", queue: 10 s").await;
+    let address = rig.node.data_address();
+    let waits = tokio::spawn(crate::harness::send(address, call()));
+    waiting(&rig, 1).await;
+    let blocking = policy(", queue: 10 s").replace("throttle: { all: 30 requests/min, queue: 10 s }", "block: all");
+    std::fs::write(rig.policy_file(), blocking).expect("a policy");
+    eventually("the new policy", async || {
+        rig.admin("/api/v1/policy").await.json()["revision"].as_str().is_some_and(|revision| revision.starts_with("r2"))
+    })
+    .await;
+    waiting(&rig, 1).await;
+    let reply = waits.await.expect("a reply");
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(reply.header("plimsoll-policy").starts_with("r2 "), "{:?}", reply.headers);
+    assert!(reply.header("plimsoll-decision").contains("block"), "{:?}", reply.headers);
+    assert!(ours(&reply) < 1_500, "{:?}", reply.headers);
+    let row = row(&rig, reply.header("plimsoll-request-id")).await;
+    assert!(row["policy"].as_str().is_some_and(|revision| revision.starts_with("r2 ")), "{row}");
+    let (overhead, duration) = (row["overhead_us"].as_u64(), row["duration_us"].as_u64());
+    assert!(overhead.is_some_and(|took| took < 1_500_000) && duration.is_some_and(|took| took > 1_500_000), "{row}");
+    rig.stop().await;
+}
+
+// Mutations: a line may take every place; each line may take half of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_in_line_leave_room_for_calls_that_need_not_wait() {
+    let policy = "version: 1
+mode: enforce
+endpoints: { \"digest.*\": { critical: false } }
+budgets:
+  a: { per: [tenantId], match: { endpointTag: digest.a }, limit: $0/day, escalation: slow }
+  b: { per: [tenantId], match: { endpointTag: digest.b }, limit: $0/day, escalation: slow }
+escalations: { slow: { contain: { at: 100%, throttle: { non_critical: 2 requests/min, queue: 60 s } } } }
+";
+    let config = "limits: { streams_per_tenant: 4 }\n";
+    let rig = Rig::start(Setup { policy: Some(policy), config, ..Setup::default() }).await;
+    let of = |tag: &str| with(post(CHAT).header("plimsoll-endpoint-tag", tag), chat("[[tokens=1]] hello").to_string());
+    for tag in ["digest.a", "digest.b"] {
+        for _ in 0..2 {
+            assert_eq!(rig.send(of(tag)).await.status, StatusCode::OK);
+        }
+    }
+    let address = rig.node.data_address();
+    let mut line = tokio::task::JoinSet::new();
+    for (calls, tag) in [(1, "digest.a"), (2, "digest.b")] {
+        let waits = of(tag);
+        line.spawn(async move { crate::harness::send(address, waits).await });
+        waiting(&rig, calls).await;
+    }
+    let refused = rig.send(of("digest.b")).await;
+    assert_eq!((refused.status, reason(CHAT, &refused).0.as_str()), (StatusCode::TOO_MANY_REQUESTS, "throttled"));
+    assert!(!refused.header("retry-after").is_empty(), "{:?}", refused.headers);
+    assert_eq!(rig.send(of("checkout")).await.status, StatusCode::OK);
     line.abort_all();
     waiting(&rig, 0).await;
     rig.stop().await;

@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use plimsoll::diagnostic::Source;
 use plimsoll::directory::{Directory, KnownNames};
+use plimsoll::domain::attribution::Attribution;
+use plimsoll::domain::standing::Counted;
 use plimsoll::domain::tenant::{Tenant, TenantId};
+use plimsoll::policy::{CallFacts, Policy};
+use proptest::prelude::*;
 
 use super::decisions::{facts, tagged};
 use super::{compile_text, policy};
@@ -62,6 +66,70 @@ fn each_tenant_finds_its_own_among_many_budgets_and_exceptions() {
         let limit = if excepted { 900 } else { i64::try_from(number % 20 + 1).expect("a small number") };
         assert_eq!(counted, [("all".to_owned(), Some(limit)), (format!("b{own}"), Some(5))], "{number}");
         assert_eq!(policy.exceptions_of(&tenant, facts.now).count(), if excepted { 2 } else { 0 }, "{number}");
+    }
+}
+
+/// What `match` may say, and what calls say: starts of each other, literals and patterns, and nothing.
+const PATTERNS: [&str; 9] = ["a", "ab", "a.b", "a*", "a.*", "ab*c", "*", "*b", "gpt-4o"];
+const VALUES: [&str; 8] = ["a", "ab", "a.b", "a.b.c", "abc", "b", "gpt-4o-2024-08-06", "gpt-4o-mini"];
+const DIMENSIONS: [&str; 6] = ["tenantId", "plan", "endpointTag", "userId", "workflowId", "model"];
+
+fn a_budget() -> impl Strategy<Value = String> {
+    let patterns = || prop::collection::vec(prop::sample::select(PATTERNS.to_vec()), 1..4);
+    let matches = || prop::collection::btree_map(prop::sample::select(DIMENSIONS.to_vec()), patterns(), 0..3);
+    let per = prop::sample::select(vec!["[]", "[tenantId]", "[tenantId, workflowId]"]);
+    let written = |matches: std::collections::BTreeMap<&str, Vec<&str>>| -> Vec<String> {
+        matches.iter().map(|(dimension, globs)| format!("{dimension}: {globs:?}")).collect()
+    };
+    (matches(), prop::option::of(matches()), per).prop_map(move |(all, not, per)| {
+        let mut conditions = written(all);
+        let not = not.map(written).filter(|not| !not.is_empty());
+        conditions.extend(not.map(|not| format!("not: {{ {} }}", not.join(", "))));
+        let period = if per.contains("workflowId") { "workflow" } else { "day" };
+        let matches =
+            if conditions.is_empty() { String::new() } else { format!("match: {{ {} }}, ", conditions.join(", ")) };
+        format!("{{ per: {per}, {matches}limit: $5/{period}, escalation: e }}")
+    })
+}
+
+prop_compose! {
+    fn a_caller()(said in prop::array::uniform5(prop::option::of(prop::sample::select(VALUES.to_vec()))),
+                  tenant in prop::sample::select(VALUES.to_vec())) -> (Tenant, Attribution, &'static str) {
+        let [plan, tag, user, workflow, model] = said;
+        let id = TenantId::new(tenant).expect("an id");
+        let attribution = Attribution {
+            user_id: user.map(Arc::from),
+            workflow_id: workflow.map(Arc::from),
+            ..tagged(tag.unwrap_or_default())
+        };
+        (Tenant { plan: plan.map(Arc::from), ..Tenant::unknown(id) }, attribution, model.unwrap_or_default())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    // Mutations: of two starts of one value only the longer is found; a budget is filed under a pattern that begins with `*`;
+    // what is found is left in the order of the files, or twice.
+    #[test]
+    fn what_is_looked_up_is_what_a_walk_over_all_budgets_finds(
+        budgets in prop::collection::vec(a_budget(), 0..60), callers in prop::collection::vec(a_caller(), 20),
+    ) {
+        let mut text = "version: 1\nmode: enforce\nplans: { a: {}, ab: {}, a.b: {}, gpt-4o: {} }\n".to_owned();
+        text.push_str("escalations: { e: { contain: { at: 100%, block: all } } }\nbudgets:\n");
+        for (at, budget) in budgets.iter().enumerate() {
+            writeln!(text, "  b{at}: {budget}").expect("a text");
+        }
+        let policy = if budgets.is_empty() { Policy::empty() } else { compile_text(&text).0.policy.expect("a policy") };
+        prop_assert_eq!(policy.budgets.len(), budgets.len());
+        for (tenant, attribution, model) in &callers {
+            let facts = CallFacts { model, ..facts(tenant, attribution) };
+            let dimensions = policy.dimensions(tenant, attribution, facts.provider, model);
+            let walked = (0..budgets.len()).filter(|budget| policy.counts(*budget, &dimensions));
+            let walked: Vec<Counted> =
+                walked.map(|budget| Counted { budget, limit: policy.limit(budget, tenant, facts.now) }).collect();
+            prop_assert_eq!(policy.counted(&facts).to_vec(), walked);
+        }
     }
 }
 

@@ -89,11 +89,12 @@ fn order_files_comments_and_places_change_nothing() {
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.note.contains("error[E111]: `maybe` is not a value of `mode`\n --> policy.yaml:2:7"), "{}", ran.note);
     for (arguments, says) in [
-        (&["plan", "new"][..], "--against"),
+        (&["plan", "new"][..], "<--url <URL>|--against <FOLDER>>"),
         (&["plan", "nowhere", "--against", "old"], "`nowhere` holds no policy"),
         (&["plan", "new", "--url", "http://127.0.0.1:9"], "cannot be asked"),
         (&["apply", "new", "--url", "http://127.0.0.1:9"], "--expect"),
-        (&["apply", "new", "--expect", "r1"], "name the gateway with `--url"),
+        (&["apply", "new", "--expect", "r1 9f3c1ae"], "name the gateway with `--url"),
+        (&["apply", "new", "--url", "http://127.0.0.1:9", "--expect", "r1"], "give all of it"),
         (&["apply", "new", "--plan", "old/policy.yaml", "--url", "http://127.0.0.1:9"], "is no plan"),
     ] {
         let Ran { code, note, .. } = folder.run(arguments);
@@ -178,7 +179,7 @@ async fn what_was_planned_is_applied_and_nothing_else() {
     folder.write("policies/head.yaml", &head.replace("enforce", "dry_run"));
     let ran = folder.run(&["apply", "--url", &url, "--plan", "plan.json"]);
     assert_eq!((ran.code, ran.note.contains("the files are not those that were planned")), (1, true), "{}", ran.note);
-    let ran = folder.run(&["apply", "--url", &url, "--expect", "r7"]);
+    let ran = folder.run(&["apply", "--url", &url, "--expect", &first.replace("r1 ", "r7 ")]);
     assert_eq!(ran.code, 1);
     assert!(ran.note.contains(&format!("not applied: `{first}` runs")), "{}", ran.note);
     assert_eq!(revision(&rig).await, first);
@@ -203,7 +204,7 @@ async fn what_was_planned_is_applied_and_nothing_else() {
     // A policy that only the gateway finds wrong is refused there.
     let wrong = Folder::of(&[("policies/policy.yaml", RUNNING)]);
     fs::write(rig.folder.path().join("policies/tenants.csv"), "tenantId\n\"x\n").expect("tenants");
-    let ran = wrong.run(&["apply", "--url", &url, "--expect", "r2"]);
+    let ran = wrong.run(&["apply", "--url", &url, "--expect", second.split(' ').nth(1).expect("a digest")]);
     assert_eq!((ran.code, ran.note.contains("tenants.csv:2:1: error[E173]")), (1, true), "{}", ran.note);
     assert_eq!(revision(&rig).await, second);
     rig.stop().await;
@@ -212,6 +213,7 @@ async fn what_was_planned_is_applied_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_who_planned_against_one_revision_one_is_refused() {
     let (rig, url) = busy().await;
+    let first = revision(&rig).await;
     let folders: Vec<Folder> = ["$0.04", "$0.05", "$0.06", "$0.07"]
         .iter()
         .map(|limit| Folder::of(&[("policies/policy.yaml", &RUNNING.replace("$0.03", limit))]))
@@ -219,7 +221,7 @@ async fn of_two_who_planned_against_one_revision_one_is_refused() {
     let mut codes: Vec<i32> = std::thread::scope(|scope| {
         let runs: Vec<_> = folders
             .iter()
-            .map(|folder| scope.spawn(|| run(folder.path(), &["apply", "--url", &url, "--expect", "r1"]).code))
+            .map(|folder| scope.spawn(|| run(folder.path(), &["apply", "--url", &url, "--expect", &first]).code))
             .collect();
         runs.into_iter().map(|run| run.join().expect("a run")).collect()
     });

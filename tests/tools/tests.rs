@@ -62,6 +62,31 @@ fn a_failure_shows_the_fields_that_differ_and_the_rule_behind_them() {
     ");
 }
 
+// Mutation: only a budget's refusal has a message.
+#[test]
+fn a_refusal_of_what_a_request_carries_has_the_words_that_the_caller_gets() {
+    let policy = "version: 1
+mode: enforce
+segments: { tool_heavy: { limits: { max_tool_output_tokens: 8000 } } }
+";
+    let test = "tests:
+  - name: long results are turned away
+    at: 2026-11-25 10:14
+    tenant: { tenantId: globex, segment: tool_heavy }
+    cases:
+      - request: { tool_output_tokens: 9000 }
+        expect: { block: true, status: 400, message: none }
+";
+    let folder = Folder::of(&[("policies/policy.yaml", policy), ("policies/policy_test.yaml", test)]);
+    let ran = folder.run(&["test"]);
+    let words = "the result of a tool in this request has about 9000 tokens and may have 8000; shorten it and send the request again";
+    assert_eq!(ran.code, 1, "{}", ran.note);
+    assert!(ran.out.contains(&format!("→ {words}")), "{}", ran.out);
+    folder.write("policies/policy_test.yaml", &test.replace("message: none", &format!("message: \"{words}\"")));
+    let ran = folder.run(&["test"]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+}
+
 #[test]
 fn machines_read_the_same_as_json_and_as_junit() {
     let folder = folder();

@@ -8,16 +8,18 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cli::output;
 
+use super::large;
 use super::process::Watched;
 use super::scenario::tenant;
 
 const POLICY: &str = include_str!("../../../policies/realistic.yaml");
 const TENANTS: &str = include_str!("../../../policies/tenants.csv");
 const POLICY_FILE: &str = "policies/policy.yaml";
+const TENANTS_FILE: &str = "policies/tenants.csv";
 const LOG: &str = "log";
 /// What the gateway logs when a policy came into force.
 const IN_FORCE: &str = "the policy is in force";
@@ -26,8 +28,6 @@ pub(super) const KEY: &str = "bench-key-of-the-load-generator";
 
 /// A policy that judges nothing.
 const NO_BUDGETS: &str = "version: 1\nmode: enforce\ncurrency: USD\n";
-/// How often [`Setup::Reloading`] replaces its policy.
-const RELOAD_EVERY: Duration = Duration::from_millis(100);
 
 /// What a gateway runs with. Keys and the ledger are on in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub(super) enum Setup {
     Realistic,
     /// The realistic policy, and so many tenants in `tenants.csv`.
     Tenants(u64),
-    /// The realistic policy, replaced ten times a second while there is load.
-    Reloading,
+    /// 500 budgets and 100,000 tenants.
+    Large,
     /// A policy without budgets.
     NoBudgets,
     /// A policy without budgets, for calls to a path that is passed on without a look at the body.
@@ -48,7 +48,8 @@ impl Setup {
     fn policy(self) -> String {
         match self {
             Self::NoBudgets | Self::PassedOn => NO_BUDGETS.to_owned(),
-            _ => roomy(POLICY),
+            Self::Large => large::policy(),
+            Self::Realistic | Self::Tenants(_) => roomy(POLICY),
         }
     }
 
@@ -61,10 +62,24 @@ impl Setup {
         match self {
             Self::NoBudgets | Self::PassedOn => None,
             Self::Tenants(count) => Some(numbered(count)),
-            Self::Realistic | Self::Reloading => Some(TENANTS.to_owned()),
+            Self::Large => Some(large::tenants()),
+            Self::Realistic => Some(TENANTS.to_owned()),
         }
     }
+
+    /// Its files; with those that are replaced, the amount which is another one each time.
+    fn files(self) -> Vec<(&'static str, String, Option<&'static str>)> {
+        let (of_policy, of_tenants) = match self {
+            Self::Large => ("$100000000/month", Some(",0/month")),
+            _ => ("$400000000/month", None),
+        };
+        let tenants = self.tenants().map(|tenants| (TENANTS_FILE, tenants, of_tenants));
+        [(POLICY_FILE, self.policy(), Some(of_policy))].into_iter().chain(tenants).collect()
+    }
 }
+
+/// How soon the replacing of files ends when it is told to.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A folder that is gone with its owner.
 pub(super) struct Folder(PathBuf);
@@ -103,9 +118,8 @@ impl Child {
         let folder = Folder::new("gateway")?;
         let path = folder.path();
         fs::create_dir_all(path.join("policies"))?;
-        fs::write(path.join(POLICY_FILE), setup.policy())?;
-        if let Some(tenants) = setup.tenants() {
-            fs::write(path.join("policies/tenants.csv"), tenants)?;
+        for (file, text, _) in setup.files() {
+            fs::write(path.join(file), text)?;
         }
         let address = free_address()?;
         fs::write(path.join("plimsoll.yaml"), configuration(address, free_address()?, provider))?;
@@ -133,9 +147,9 @@ impl Child {
         Watched::family(self.process.id())
     }
 
-    /// Replaces the policy ten times a second for as long as what is returned lives, where the setup says so.
-    pub(super) fn reload(&self) -> Option<Reloads> {
-        (self.setup == Setup::Reloading).then(|| Reloads::start(self.folder.path()))
+    /// Replaces the policy again and again for as long as what is returned lives; of [`Setup::Large`] the tenants too.
+    pub(super) fn reload(&self, every: Duration) -> Reloads {
+        Reloads::start(self.folder.path(), self.setup, every)
     }
 
     /// How often a policy came into force.
@@ -151,29 +165,44 @@ pub(super) struct Reloads {
 }
 
 impl Reloads {
-    fn start(folder: &Path) -> Self {
-        let (stop, file) = (Arc::new(AtomicBool::new(false)), folder.join(POLICY_FILE));
+    fn start(folder: &Path, setup: Setup, every: Duration) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let (stop, folder) = (Arc::new(AtomicBool::new(false)), folder.to_owned());
         let stopped = Arc::clone(&stop);
         let writer = std::thread::spawn(move || {
-            for number in 1_u64.. {
-                if stopped.load(Ordering::Relaxed) {
-                    return;
+            let files = setup.files().into_iter().filter_map(|(file, text, amount)| Some((file, text, amount?)));
+            let files: Vec<_> = files.collect();
+            while !stopped.load(Ordering::Relaxed) {
+                let (began, number) = (Instant::now(), NUMBER.fetch_add(1, Ordering::Relaxed));
+                for (file, text, amount) in &files {
+                    let replaced = replace(&folder.join(file), &text.replacen(amount, &another(amount, number), 1));
+                    if let Err(error) = replaced {
+                        output::note(&format!("`{file}` was not replaced: {error}"));
+                        return;
+                    }
                 }
-                // Another limit each time, so that nothing can be skipped as the same. Written beside and renamed, as an
-                // editor does it.
-                let text =
-                    Setup::Reloading.policy().replace("$400000000/month", &format!("${}/month", 400_000_000 + number));
-                let beside = file.with_extension("new");
-                let replaced = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &file));
-                if let Err(error) = replaced {
-                    output::note(&format!("the policy was not replaced: {error}"));
-                    return;
+                while began.elapsed() < every && !stopped.load(Ordering::Relaxed) {
+                    std::thread::sleep(LOOK_EVERY.min(every));
                 }
-                std::thread::sleep(RELOAD_EVERY);
             }
         });
         Self { stop, writer: Some(writer) }
     }
+}
+
+/// Another amount each time, so that nothing can be skipped as the same: `$400000000/month` becomes `$400000007/month`.
+fn another(amount: &str, number: u32) -> String {
+    let digits = |letter: &char| letter.is_ascii_digit();
+    let own: u64 = amount.chars().filter(digits).collect::<String>().parse().unwrap_or(0);
+    let head: String = amount.chars().take_while(|letter| !digits(letter)).collect();
+    format!("{head}{}/month", own + u64::from(number))
+}
+
+/// Written beside and renamed, as an editor does it.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let beside = file.with_extension("new");
+    fs::write(&beside, text)?;
+    fs::rename(&beside, file)
 }
 
 impl Drop for Reloads {

@@ -8,7 +8,7 @@ use super::pace;
 use super::process::Watched;
 use super::report::{Outcome, Row};
 use super::rig::Rig;
-use super::scenario::{Kind, Scenario, Work};
+use super::scenario::{Scenario, Subject, Work};
 use super::{Arguments, machine};
 
 /// Load before anything is counted: connections open, caches fill.
@@ -23,7 +23,7 @@ const OTHER_FILES: usize = 2_000;
 
 /// What answers requests.
 pub(super) struct Target<'r> {
-    pub(super) kind: Kind,
+    pub(super) subject: Subject,
     pub(super) order: Order,
     pub(super) watched: Option<Watched>,
     pub(super) idle_kib: u64,
@@ -73,7 +73,7 @@ fn fitting(work: Work) -> (Work, Vec<String>) {
 /// are paid for too, and so is the warm-up, whose requests count with it.
 fn saturate(arguments: &Arguments, target: &Target<'_>, row: &mut Row) -> io::Result<()> {
     let before = settled(target)?;
-    let reloads = target.rig.reload(target.kind);
+    let reloads = target.rig.reload(&target.subject);
     let load = Load::start(&target.order, arguments.connections, target.rig.cores());
     warm_up(&load, &target.order);
     let (counted, started) = (load.tally().requests(), Instant::now());
@@ -97,7 +97,7 @@ fn warm_up(load: &Load, order: &Order) {
 }
 
 fn pace(arguments: &Arguments, target: &Target<'_>, row: &mut Row) -> io::Result<()> {
-    let reloads = target.rig.reload(target.kind);
+    let reloads = target.rig.reload(&target.subject);
     row.add_latencies(&pace::measure(&target.order, arguments.rate, Duration::from_secs(arguments.seconds)));
     drop(reloads);
     settled(target)?;

@@ -17,6 +17,7 @@ use super::output;
 
 mod answer;
 mod child;
+pub mod large;
 mod load;
 mod machine;
 mod measure;

@@ -12,14 +12,14 @@ use super::measure::Target;
 use super::nginx::Nginx;
 use super::process::Watched;
 use super::provider::Provider;
-use super::scenario::{Kind, Scenario};
+use super::scenario::{Kind, Scenario, Subject};
 
 /// It ends with its owner.
 pub(super) struct Rig {
     gateways: Vec<(Setup, Child)>,
     nginx: Option<Nginx>,
     provider: Provider,
-    /// How often the setup that reloads was under load.
+    /// How often a subject whose policy is replaced was under load.
     reloads: Cell<u32>,
 }
 
@@ -72,7 +72,7 @@ impl Rig {
             };
             let idle_kib = watched.as_ref().map(Watched::resident_kib).transpose()?.unwrap_or(0);
             let order = scenario.order(subject, address);
-            targets.push((subject.name, Target { kind: subject.kind, order, watched, idle_kib, rig: self }));
+            targets.push((subject.name, Target { subject: *subject, order, watched, idle_kib, rig: self }));
         }
         Ok(targets)
     }
@@ -87,17 +87,17 @@ impl Rig {
         first.map_or("", |subject| subject.name)
     }
 
-    /// Begins to replace the policy where the setup says so, until what is returned is dropped.
-    pub(super) fn reload(&self, kind: Kind) -> Option<Reloads> {
-        let Kind::Gateway(setup) = kind else { return None };
-        let reloads = self.gateway(setup)?.reload()?;
+    /// Begins to replace the policy of a subject of which that is asked, until what is returned is dropped.
+    pub(super) fn reload(&self, subject: &Subject) -> Option<Reloads> {
+        let Kind::Gateway(setup) = subject.kind else { return None };
+        let reloads = self.gateway(setup)?.reload(subject.replaced?);
         self.reloads.set(self.reloads.get() + 1);
         Some(reloads)
     }
 
     /// What a reader should know about this run.
     pub(super) fn notes(&self) -> Option<String> {
-        let gateway = self.gateway(Setup::Reloading)?;
+        let (_, gateway) = self.gateways.first().filter(|_| self.reloads.get() > 0)?;
         Some(format!("{} policies came into force in {} spells of load", gateway.revisions(), self.reloads.get()))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::child::{KEY, Setup};
+use super::large;
 use super::load::Order;
 
 /// One comparison.
@@ -35,6 +36,8 @@ pub(super) struct Subject {
     pub(super) kind: Kind,
     /// So many tenants take turns; 0: one tenant makes every call.
     pub(super) tenants: u64,
+    /// How often its policy is replaced while there is load.
+    pub(super) replaced: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +47,20 @@ pub(super) enum Kind {
     Gateway(Setup),
 }
 
-const DIRECT: Subject = Subject { name: "direct", kind: Kind::Direct, tenants: 0 };
-const NGINX: Subject = Subject { name: "nginx", kind: Kind::Nginx, tenants: 0 };
+const DIRECT: Subject = Subject { name: "direct", kind: Kind::Direct, tenants: 0, replaced: None };
+const NGINX: Subject = Subject { name: "nginx", kind: Kind::Nginx, tenants: 0, replaced: None };
 const PLIMSOLL: Subject = gateway("plimsoll", Setup::Realistic, 0);
+const AT_REST: Subject = gateway("at rest", Setup::Realistic, 0);
+const LARGE: Subject = gateway("at rest", Setup::Large, large::TENANTS);
 const BESIDE_NGINX: &[Subject] = &[DIRECT, NGINX, PLIMSOLL];
 
 const fn gateway(name: &'static str, setup: Setup, tenants: u64) -> Subject {
-    Subject { name, kind: Kind::Gateway(setup), tenants }
+    Subject { name, kind: Kind::Gateway(setup), tenants, replaced: None }
+}
+
+/// The same gateway, whose policy is replaced again and again.
+const fn reloading(every: Duration, subject: Subject) -> Subject {
+    Subject { name: "reloading", replaced: Some(every), ..subject }
 }
 
 const CALLS: Work = Work::Calls { streamed: false };
@@ -112,7 +122,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "the policy replaced ten times a second",
         body: 2_000,
         work: CALLS,
-        targets: &[gateway("at rest", Setup::Realistic, 0), gateway("reloading", Setup::Reloading, 0)],
+        targets: &[AT_REST, reloading(Duration::from_millis(100), AT_REST)],
+    },
+    Scenario {
+        name: "reload-100k",
+        title: "500 budgets and 100 000 tenants, all replaced once a second",
+        body: 2_000,
+        work: CALLS,
+        targets: &[LARGE, reloading(Duration::from_secs(1), LARGE)],
     },
     Scenario {
         name: "metering",

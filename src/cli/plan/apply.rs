@@ -24,7 +24,8 @@ pub(crate) struct Arguments {
     folder: PathBuf,
     #[command(flatten)]
     gateway: At,
-    /// The revision that must run, as `plimsoll plan` printed it: `r42`, or `r42 9f3c1ae`.
+    /// The revision that must run, as `plimsoll plan` printed it: `r42 9f3c1ae`, or `9f3c1ae`. `r42` alone is another policy after a
+    /// restart.
     #[arg(long, value_name = "REVISION", conflicts_with = "plan", required_unless_present = "plan")]
     expect: Option<String>,
     /// A plan that `plimsoll plan --out FILE` wrote: its revision must run, and the files must be as they were.
@@ -70,7 +71,7 @@ fn applied(arguments: &Arguments) -> Result<String, Fault> {
 
 /// The revision that was planned against.
 fn expected(arguments: &Arguments, folder: &Folder) -> Result<String, Fault> {
-    let Some(file) = &arguments.plan else { return Ok(arguments.expect.clone().unwrap_or_default()) };
+    let Some(file) = &arguments.plan else { return whole(arguments.expect.as_deref().unwrap_or_default()) };
     let text = std::fs::read_to_string(file);
     let text = text.map_err(|error| format!("error: `{}` cannot be read: {error}", file.display()))?;
     let plan: Option<Value> = serde_json::from_str(&text).ok();
@@ -86,6 +87,18 @@ fn expected(arguments: &Arguments, folder: &Folder) -> Result<String, Fault> {
         return Err(Fault::Files(why.to_owned()));
     }
     Ok(revision.to_owned())
+}
+
+/// A revision that names one policy.
+fn whole(revision: &str) -> Result<String, Fault> {
+    let number =
+        revision.strip_prefix('r').filter(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
+    match number {
+        Some(_) => Err(Fault::Other(format!(
+            "error: `{revision}` can be another policy after a restart; give all of it, as `plimsoll plan` prints it: '{revision} 9f3c1ae'"
+        ))),
+        None => Ok(revision.to_owned()),
+    }
 }
 
 /// The diagnostics of a gateway that sees more mistakes than this machine: its notify targets, its prices, its tenants.

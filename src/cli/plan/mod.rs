@@ -10,7 +10,7 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use crate::policy::account::Place as Line;
@@ -25,6 +25,7 @@ pub(super) use apply::Arguments as Apply;
 pub(super) use apply::run as apply;
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("old").args(["url", "against"]).required(true)))]
 pub(super) struct Arguments {
     /// The folder of the policies to be.
     #[arg(default_value = "policies")]
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     gateway: At,
     /// Compares with another folder instead of with what a gateway runs.
-    #[arg(long, value_name = "FOLDER", conflicts_with = "url", required_unless_present = "url")]
+    #[arg(long, value_name = "FOLDER")]
     against: Option<PathBuf>,
     #[command(flatten)]
     place: Place,

@@ -26,6 +26,7 @@ use crate::domain::clock::Timestamp;
 use super::exchange::Exchange;
 use super::reader::{Entry, Problems, expect_str, expect_word, nearest};
 use super::route::{Abilities, Route};
+use super::shortlist::Shortlist;
 use super::tree::{Node, Tree, read};
 use super::{Mode, Policy};
 
@@ -118,6 +119,7 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
         zone: ground.zone,
         exchange: ground.exchange,
         defaults,
+        shortlist: Shortlist::of(&budgets),
         budgets,
         exceptions,
         plans,

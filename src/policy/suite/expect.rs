@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::policy::amount;
-use crate::policy::decision::{Actions, State, Step};
+use crate::policy::decision::{Actions, State, Step, ToolOutput};
 use crate::policy::hypothesis::Hypothesis;
 use crate::policy::hypothesis::read::{Reader, suggest};
 use crate::policy::reader::{Fields, Problems, expect_bool, expect_integer, expect_list, expect_str, expect_word};
@@ -249,7 +249,10 @@ impl What {
             Self::Status => {
                 or_none(actions.block.as_ref().map(|block| block.status).or_else(|| actions.tool_output.map(|_| 400)))
             }
-            Self::Message => or_none(actions.block.as_ref().and_then(|block| block.message.as_ref())),
+            Self::Message => match (&actions.block, actions.tool_output) {
+                (Some(block), _) => or_none(block.message.as_ref()),
+                (None, excess) => or_none(excess.map(ToolOutput::message)),
+            },
             Self::Step => or_none(actions.step),
             Self::Budget => or_none(actions.budget.and_then(|at| policy.budgets.get(at)).map(|budget| &budget.name)),
             Self::By => or_none(actions.by.as_ref()),
