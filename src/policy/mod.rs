@@ -144,6 +144,8 @@ impl Policy {
             defaults,
             budgets,
             exceptions,
+            // Made of the budgets.
+            shortlist: _,
             plans,
             segments,
             endpoints,
