@@ -5,6 +5,7 @@ mod books;
 mod boot;
 mod budgets;
 mod bytes;
+mod conditions;
 mod counting;
 mod defaults;
 mod endings;

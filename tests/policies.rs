@@ -1,6 +1,7 @@
 //! The shipped policies, and policies as they go wrong: text in, decisions and diagnostics out.
 
 mod advanced;
+mod conditions;
 mod currencies;
 mod decisions;
 mod differences;

@@ -15,10 +15,12 @@ impl Policy {
         let dimensions = self.of_tenant(tenant);
         let Some(budget) = self.budgets.get(budget) else { return false };
         let judged = budget.matcher.all.iter().filter(|(dimension, _)| FIXED.contains(dimension));
-        judged.into_iter().all(|(dimension, patterns)| {
+        let fit = judged.into_iter().all(|(dimension, patterns)| {
             let value = dimension.of(&dimensions);
             patterns.iter().any(|pattern| pattern.matches(value))
-        })
+        });
+        let known = |dimension: Dimension| FIXED.contains(&dimension).then(|| dimension.of(&dimensions));
+        fit && budget.matcher.when.as_ref().is_none_or(|when| when.may_hold(&known))
     }
 
     /// The name of the one counter that all calls of `tenant` share in a budget; `None` where they may have several.

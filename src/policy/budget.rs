@@ -11,6 +11,7 @@ use crate::domain::tenant::Revenue;
 use crate::domain::window::{Period, Span};
 
 use super::amount::WHOLE;
+use super::condition::Condition;
 use super::exchange::Rate;
 use super::glob::Glob;
 use super::ladder::Ladder;
@@ -82,11 +83,14 @@ impl Dimension {
     }
 }
 
-/// Which calls a budget counts: every dimension must fit one of its patterns, and nothing under `not` may fit.
+/// Which calls a budget counts: every dimension must fit one of its patterns, the condition must be true, and what stands under
+/// `not` may not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matcher {
     /// The dimensions, sorted, each with its patterns, sorted.
     pub all: Vec<(Dimension, Vec<Glob>)>,
+    /// What patterns cannot say.
+    pub when: Option<Arc<Condition>>,
     /// What is left out.
     pub not: Option<Box<Self>>,
 }
@@ -96,6 +100,8 @@ impl Matcher {
     pub fn fits(&self, dimensions: &Dimensions<'_>) -> bool {
         self.all.iter().all(|(dimension, globs)| fits_one(*dimension, globs, dimension.of(dimensions)))
             && !self.not.as_ref().is_some_and(|not| not.fits(dimensions))
+            // Last: the patterns are cheaper, and most calls are none of most budgets.
+            && self.when.as_ref().is_none_or(|when| when.holds(dimensions))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::domain::tenant::Tenant;
 
 use super::Policy;
 use super::budget::{Dimension, Matcher};
+use super::condition::Condition;
 
 /// Whether some budget limits what this tenant spends, on some of its calls at least.
 pub fn covers(policy: &Policy, tenant: &Tenant, now: Timestamp) -> bool {
@@ -24,9 +25,11 @@ pub(super) fn may_count(policy: &Policy, matcher: &Matcher, tenant: &Tenant) -> 
         _ => None,
     };
     let fits = |matcher: &Matcher, unknown: bool| {
-        matcher.all.iter().all(|(dimension, globs)| {
+        let fit = matcher.all.iter().all(|(dimension, globs)| {
             of_tenant(*dimension).map_or(unknown, |value| globs.iter().any(|glob| glob.matches(value)))
-        })
+        });
+        let judge = |when: &Condition| if unknown { when.may_hold(&of_tenant) } else { when.must_hold(&of_tenant) };
+        fit && matcher.when.as_ref().is_none_or(|when| judge(when))
     };
     let left_out = matcher.not.as_ref().is_some_and(|not| not.not.is_none() && fits(not, false));
     fits(matcher, true) && !left_out

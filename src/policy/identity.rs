@@ -17,6 +17,7 @@ use crate::domain::window::{Period, Span, Window, calendar_window};
 
 use super::KEY_SEPARATOR;
 use super::budget::{Dimension, Matcher};
+use super::condition::Condition;
 use super::glob::Glob;
 
 /// What a budget counts.
@@ -46,19 +47,26 @@ struct Text {
 struct Conditions {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     all: BTreeMap<String, Vec<String>>,
+    /// In its one form, so that blanks and brackets change nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    when: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not: Option<Box<Self>>,
 }
 
 impl Conditions {
     fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.not.is_none()
+        self.all.is_empty() && self.when.is_none() && self.not.is_none()
     }
 
     fn of(matcher: &Matcher) -> Self {
         let globs = |globs: &[Glob]| globs.iter().map(|glob| glob.as_str().to_owned()).collect();
         let all = matcher.all.iter().map(|(dimension, patterns)| (dimension.as_str().to_owned(), globs(patterns)));
-        Self { all: all.collect(), not: matcher.not.as_ref().map(|not| Box::new(Self::of(not))) }
+        Self {
+            all: all.collect(),
+            when: matcher.when.as_ref().map(ToString::to_string),
+            not: matcher.not.as_ref().map(|not| Box::new(Self::of(not))),
+        }
     }
 
     fn matcher(&self) -> Option<Matcher> {
@@ -66,11 +74,16 @@ impl Conditions {
         let all = self.all.iter().map(|(word, texts)| Some((dimension(word)?, globs(texts))));
         let mut all: Vec<(Dimension, Vec<Glob>)> = all.collect::<Option<_>>()?;
         all.sort();
+        let when = match &self.when {
+            // What plans and segments there were is over: the text was checked when it was written.
+            Some(text) => Some(Arc::new(Condition::read(text, &|_, _| None).ok()?)),
+            None => None,
+        };
         let not = match &self.not {
             Some(not) => Some(Box::new(not.matcher()?)),
             None => None,
         };
-        Some(Matcher { all, not })
+        Some(Matcher { all, when, not })
     }
 }
 
@@ -187,9 +200,10 @@ mod tests {
 
     #[test]
     fn a_text_says_what_is_counted_and_reads_back() {
-        let not = Matcher { all: vec![(Dimension::Plan, vec![Glob::new("starter|\"x\"")])], not: None };
-        let matcher =
-            Matcher { all: vec![(Dimension::EndpointTag, vec![Glob::new("digest.*")])], not: Some(Box::new(not)) };
+        let starter = vec![(Dimension::Plan, vec![Glob::new("starter|\"x\"")])];
+        let not = Matcher { all: starter, ..Matcher::default() };
+        let digests = vec![(Dimension::EndpointTag, vec![Glob::new("digest.*")])];
+        let matcher = Matcher { all: digests, not: Some(Box::new(not)), ..Matcher::default() };
         let per = [Dimension::TenantId, Dimension::UserId];
         let text = text("digest_quota", &matcher, &per, Span::Calendar(Period::Month), "Europe/Berlin");
         insta::assert_snapshot!(text, @r#"{"budget":"digest_quota","match":{"all":{"endpointTag":["digest.*"]},"not":{"all":{"plan":["starter|\"x\""]}}},"per":["tenantId","userId"],"span":"month","zone":"Europe/Berlin"}"#);

@@ -11,6 +11,7 @@ mod audience;
 pub mod budget;
 pub mod codes;
 mod compile;
+pub mod condition;
 pub mod coverage;
 pub mod decision;
 mod describe;

@@ -227,7 +227,7 @@ pub fn why_not_counted(policy: &Policy, budget: usize, dimensions: &Dimensions<'
 /// The first condition that does not fit.
 fn misfit(matcher: &Matcher, dimensions: &Dimensions<'_>) -> String {
     for (dimension, patterns) in &matcher.all {
-        let only = Matcher { all: vec![(*dimension, patterns.clone())], not: None };
+        let only = Matcher { all: vec![(*dimension, patterns.clone())], ..Matcher::default() };
         if !only.fits(dimensions) {
             let value = match dimension.of(dimensions) {
                 "" => "absent",
@@ -237,8 +237,15 @@ fn misfit(matcher: &Matcher, dimensions: &Dimensions<'_>) -> String {
             return format!("{} is {value}, not {}", dimension.as_str(), wanted.join(" or "));
         }
     }
+    let left_out = matcher.not.as_ref().filter(|not| not.fits(dimensions));
+    if left_out.is_none()
+        && let Some(when) = &matcher.when
+    {
+        return format!("`when` is false: {when}");
+    }
     let excluded = matcher.not.iter().flat_map(|not| &not.all);
     let values = excluded.map(|(dimension, _)| format!("{} is {}", dimension.as_str(), dimension.of(dimensions)));
-    let values: Vec<String> = values.collect();
+    let mut values: Vec<String> = values.collect();
+    values.extend(left_out.and_then(|not| not.when.as_ref()).map(|when| format!("`when` is true: {when}")));
     if values.is_empty() { "its `match` does not fit".to_owned() } else { format!("left out: {}", values.join(", ")) }
 }

@@ -100,6 +100,30 @@ fn told(folder: &Path, words: &[&str]) -> String {
 }
 
 #[test]
+fn a_condition_that_was_never_true_is_named_and_one_that_may_have_been_is_not() {
+    let never = [
+        "endpointTag.startsWith('digests.')",
+        "model == 'o3' && endpointTag != 'contract.review'",
+        "provider == 'gemini'",
+    ];
+    let perhaps = ["endpointTag.startsWith('digest.')", "userId == 'nobody'", "provider == 'openai' || model == ''"];
+    for (condition, expected) in never.map(|one| (one, 1)).into_iter().chain(perhaps.map(|one| (one, 0))) {
+        let policy = POLICY.replace(
+            "match: { endpointTag: digests.*, provider: openai }",
+            &format!("match: {{ when: \"{condition}\" }}"),
+        );
+        let folder = folder(&policy);
+        ledger(&folder.path().join("plimsoll.db"), &traffic(), 1);
+        let told = told(folder.path(), &[]);
+        assert_eq!(
+            told.matches("warning[W201]: this condition was never true").count(),
+            expected,
+            "{condition}\n{told}"
+        );
+    }
+}
+
+#[test]
 fn what_calls_really_carry_is_held_against_the_policy() {
     let folder = folder(POLICY);
     ledger(&folder.path().join("plimsoll.db"), &traffic(), 1);

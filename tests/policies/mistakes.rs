@@ -225,7 +225,7 @@ budget: {}
     12 |     match: { endpoint_tag: x, dataMode: prod }
        |              ^^^^^^^^^^^^ not a dimension
        = help: did you mean `endpointTag`?
-       = valid here: tenantId, plan, segment, endpointTag, promptVersion, dataMode, environment, userId, workflowId, provider, model, not
+       = valid here: tenantId, plan, segment, endpointTag, promptVersion, dataMode, environment, userId, workflowId, provider, model, when, not
 
     error[E111]: `prod` is not a value of `dataMode`
       --> policy.yaml:12:41

@@ -8,7 +8,7 @@ use crate::domain::clock::Timestamp;
 use crate::ledger::{Column, LedgerError, LedgerReader, SpendQuery, SpendRow};
 use crate::policy::Policy;
 use crate::policy::advice::{Seen, SeenCalls};
-use crate::policy::budget::Dimension;
+use crate::policy::budget::{Dimension, Matcher};
 
 const DAYS: i64 = 7;
 const DAY_IN_MICROS: i64 = 86_400_000_000;
@@ -31,7 +31,9 @@ pub(super) fn seen(ledger: &Path, policy: &Policy, now: Timestamp) -> Result<See
     let calls = spend(vec![Column::EndpointTag, Column::Model])?.map(|row| calls(&row)).collect();
     let mut values = BTreeMap::new();
     for (dimension, column) in FURTHER {
-        if policy.budgets.iter().any(|budget| budget.matcher.all.iter().any(|(matched, _)| *matched == dimension)) {
+        let asks =
+            |matcher: &Matcher| matcher.when.is_some() || matcher.all.iter().any(|(matched, _)| *matched == dimension);
+        if policy.budgets.iter().any(|budget| asks(&budget.matcher)) {
             let rows = spend(vec![column])?;
             values.insert(dimension, rows.map(|row| (value(&row, 0), row.totals.requests)).collect());
         }

@@ -88,6 +88,11 @@ pub(super) const PAGES: &[(&str, &str)] = pages! {
     E173
     E174
     W175
+    E181
+    E182
+    E183
+    E184
+    E185
     E190
     W201
     W212

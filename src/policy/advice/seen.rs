@@ -7,6 +7,7 @@ use crate::diagnostic::Diagnostic;
 use crate::domain::model::is_release_of;
 use crate::policy::Policy;
 use crate::policy::budget::{Dimension, Matcher};
+use crate::policy::condition::Condition;
 use crate::policy::glob::Glob;
 use crate::policy::reader::nearest;
 use crate::policy::tree::Node;
@@ -43,7 +44,15 @@ impl SeenCalls {
             Dimension::EndpointTag => globs.iter().any(|glob| glob.matches(&self.endpoint_tag)),
             Dimension::Model => globs.iter().any(|glob| fits_model(glob, &self.model)),
             _ => true,
-        })
+        }) && matcher.when.as_ref().is_none_or(|when| when.may_hold(&|dimension| self.value(dimension)))
+    }
+
+    fn value(&self, dimension: Dimension) -> Option<&str> {
+        match dimension {
+            Dimension::EndpointTag => Some(&self.endpoint_tag),
+            Dimension::Model => Some(&self.model),
+            _ => None,
+        }
     }
 }
 
@@ -97,6 +106,10 @@ pub(super) fn never_matched(text: &Text, seen: &Seen) -> Vec<Diagnostic> {
     for (_, budget) in text.section("budgets") {
         let matches = child(budget, "match").map_or(&[][..], entries);
         for (key, node) in matches {
+            if key.text == "when" {
+                warnings.extend(never_true(node, seen));
+                continue;
+            }
             let Some((dimension, noun)) = OPEN.into_iter().find(|(one, _)| one.as_str() == key.text) else { continue };
             let Some(values) = seen.of(dimension).filter(|values| !values.is_empty()) else { continue };
             let patterns: Vec<(&Node, Glob)> =
@@ -119,6 +132,19 @@ pub(super) fn never_matched(text: &Text, seen: &Seen) -> Vec<Diagnostic> {
         }
     }
     warnings
+}
+
+/// `W201` for a condition that no call's tag and model leave possible, or no value of another dimension that was looked at.
+fn never_true(node: &Node, seen: &Seen) -> Option<Diagnostic> {
+    let condition = Condition::read(scalar(node)?, &|_, _| None).ok()?;
+    let by_calls = !seen.calls.is_empty()
+        && !seen.calls.iter().any(|calls| condition.may_hold(&|dimension| calls.value(dimension)));
+    let by_values = seen.values.iter().any(|(dimension, values)| {
+        let may_be = |value: &str| condition.may_hold(&|asked| (asked == *dimension).then_some(value));
+        !values.is_empty() && !values.iter().any(|(value, _)| may_be(value))
+    });
+    let label = format!("true of no call of the last {} days", seen.days);
+    (by_calls || by_values).then(|| warning("W201", "this condition was never true", &node.place, label))
 }
 
 /// ``did you mean `digest.*`? (3 tags, 18 204 requests)``

@@ -37,7 +37,9 @@ fn is_shared(budget: &Budget) -> bool {
     let own = [Dimension::TenantId, Dimension::UserId, Dimension::WorkflowId];
     let leaves_out = |dimension: Dimension, live: &str| {
         let patterns = budget.matcher.all.iter().find(|(matched, _)| *matched == dimension);
+        let known = |asked: Dimension| (asked == dimension).then_some(live);
         patterns.is_some_and(|(_, globs)| !globs.iter().any(|glob| glob.matches(live)))
+            || budget.matcher.when.as_ref().is_some_and(|when| !when.may_hold(&known))
     };
     !own.iter().any(|dimension| budget.per.contains(dimension))
         && !leaves_out(Dimension::DataMode, "real")

@@ -21,7 +21,7 @@ use crate::policy::{Mode, Written};
 use super::family::{self, Link};
 use super::rules::PlanLimit;
 use super::spans::{self, Spanned};
-use super::{Ground, ladders, reference, value};
+use super::{Ground, conditions, ladders, reference, value};
 
 /// Every budget, sorted by name.
 pub(super) fn all(
@@ -183,10 +183,11 @@ impl<'t> Shop<'_, 't, '_> {
             let Some((_, node)) = fields.take(word) else { continue };
             all.push((dimension, self.globs(dimension, node, problems)));
         }
+        let when = fields.value("when").and_then(|node| conditions::condition(node, self.ground, problems));
         let not = fields.value("not").map(|node| Box::new(self.matcher(node, problems)));
         fields.finish("not a dimension", problems);
         all.sort_by_key(|(dimension, _)| *dimension);
-        Matcher { all, not }
+        Matcher { all, when, not }
     }
 
     fn globs(&self, dimension: Dimension, node: &Node, problems: &mut Problems) -> Vec<Glob> {

@@ -4,6 +4,7 @@
 //! one slip is one message. A policy is built only when there was no error.
 
 mod budgets;
+mod conditions;
 mod currency;
 mod document;
 mod exceptions;

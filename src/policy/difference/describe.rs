@@ -195,13 +195,14 @@ fn budget(policy: &Policy, budget: &Budget) -> Rule {
     rule
 }
 
-/// `endpointTag digest.*, not plan starter`.
+/// `endpointTag digest.*, when userId != '', not (plan starter)`.
 fn matcher(matcher: &Matcher) -> String {
     let mut conditions: Vec<String> = Vec::new();
     for (dimension, patterns) in &matcher.all {
         let patterns: Vec<&str> = patterns.iter().map(Glob::as_str).collect();
         conditions.push(format!("{} {}", dimension.as_str(), patterns.join(" or ")));
     }
+    conditions.extend(matcher.when.as_ref().map(|when| format!("when {when}")));
     conditions.extend(matcher.not.as_ref().map(|not| format!("not ({})", self::matcher(not))));
     conditions.join(", ")
 }

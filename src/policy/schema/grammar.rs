@@ -54,6 +54,17 @@ pub static PATTERN: Grammar = form(
     "A value, or a pattern in which `*` stands for any text, dots included. A pattern that begins with `*` stands in quotes.",
     &["digest.*", "support.reply"],
 );
+/// What patterns cannot say.
+pub static CONDITION: Grammar = form(
+    "condition",
+    "An expression of CEL that is true or false, over the dimensions as texts; what is absent is `''`. Operators: `==` `!=` `<` \
+     `<=` `>` `>=` `&&` `||` `!` `?:` `in`. Functions: `startsWith`, `endsWith`, `contains`, `matches`, `size`, `exists`, `all`.",
+    &[
+        "userId != '' && !endpointTag.startsWith('batch.')",
+        "promptVersion.matches('^v[0-9]+$') && size(workflowId) > 8",
+    ],
+);
+
 /// A limit.
 pub static LIMIT: Grammar = fits(
     concat!(

@@ -1,8 +1,8 @@
 //! The policy itself.
 
 use super::grammar::{
-    BOUND, CURRENCY, DATE, DURATION, ESTIMATE, EXCHANGE_RATE, FACTOR, LIMIT, MODEL, NAME, PATTERN, PERCENT, PLAN_LIMIT,
-    PLANNED, TARGET, TENANT, TEXT, URL, WEEKLY, ZONE,
+    BOUND, CONDITION, CURRENCY, DATE, DURATION, ESTIMATE, EXCHANGE_RATE, FACTOR, LIMIT, MODEL, NAME, PATTERN, PERCENT,
+    PLAN_LIMIT, PLANNED, TARGET, TENANT, TEXT, URL, WEEKLY, ZONE,
 };
 use super::ladder::{CAP, GRACE, ROUTES, STEPS};
 use super::{Key, Map, Shape};
@@ -137,7 +137,8 @@ static ROUTE: Map = Map {
 
 static MATCH: Map = Map {
     name: "match",
-    says: "Which calls a budget counts: every dimension fits one of its patterns, and what stands under `not` does not fit.",
+    says: "Which calls a budget counts: every dimension fits one of its patterns, `when` is true, and what stands under `not` does \
+           not fit.",
     keys: &[&[
         Key::new("tenantId", PATTERNS, "Who pays."),
         Key::new("plan", PATTERNS, "The tenant's plan."),
@@ -150,6 +151,7 @@ static MATCH: Map = Map {
         Key::new("workflowId", PATTERNS, "The unit of a multi-call workflow."),
         Key::new("provider", PATTERNS, "The provider's name in plimsoll.yaml."),
         Key::new("model", PATTERNS, "The model that is asked for; its dated releases too."),
+        Key::new("when", Shape::Text(&CONDITION), "What the patterns cannot say; judged where they fit."),
         Key::new("not", Shape::Map(&MATCH), "What is left out."),
     ]],
     others: None,

@@ -190,7 +190,7 @@ impl<'t> Builder<'t> {
     fn refuse_tag(&mut self, tagged: bool, place: &Place) {
         if tagged {
             let fault = Diagnostic::error("E107", "YAML tags are not used here").at(place, "has a tag");
-            self.diagnostics.push(fault.help("leave out the word that begins with `!`"));
+            self.diagnostics.push(fault.help("put the value in quotes, or leave out the word that begins with `!`"));
         }
     }
 
@@ -314,6 +314,7 @@ impl<'t> Builder<'t> {
             ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => {
                 diagnostic.help("indent with spaces, not tabs")
             }
+            _ if fault.info().starts_with("mapping values") => diagnostic.help("put a value that holds `: ` in quotes"),
             _ => diagnostic,
         }
     }
