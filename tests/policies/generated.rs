@@ -219,6 +219,15 @@ fn segment(tape: &mut Tape, ground: &Ground) -> Value {
     Value::Object(segment)
 }
 
+/// With every quote and sign that YAML could take for its own.
+const CONDITIONS: [&str; 5] = [
+    "userId.startsWith(tenantId)",
+    "model == 'it\\'s: # \"x\"' || !(environment in ['dev', 'prod'])",
+    "['a', 'b'].exists(x, endpointTag.endsWith(x)) ? size(userId) > 3 : promptVersion != workflowId",
+    r"endpointTag.matches(r'^v\d+\.[0-9]$') && userId != ''",
+    r#"tenantId.contains("\u00e9\n\\")"#,
+];
+
 fn matcher(tape: &mut Tape, ground: &Ground, deeper: usize) -> Value {
     let mut matcher = Map::new();
     for dimension in ["tenantId", "endpointTag", "promptVersion", "userId", "workflowId", "provider", "model"] {
@@ -232,6 +241,7 @@ fn matcher(tape: &mut Tape, ground: &Ground, deeper: usize) -> Value {
     }
     put(&mut matcher, "dataMode", maybe(tape, |tape| tape.one(&["real", "test", "demo"])));
     put(&mut matcher, "environment", maybe(tape, |_| json!(["staging", "dev"])));
+    put(&mut matcher, "when", maybe(tape, |tape| tape.one(&CONDITIONS)));
     put(&mut matcher, "not", (deeper > 0 && tape.seldom()).then(|| self::matcher(tape, ground, deeper - 1)));
     Value::Object(matcher)
 }

@@ -90,7 +90,7 @@ routes: { r: { allow_more_expensive: true, gpt-4o-mini: gpt-4o } }
 defaults: { on_ledger_unavailable: { allow: none }, expose_to_clients: { budget: never, cost: amount } }
 budgets:
   b:
-    match: { tenantId: a, plan: a, segment: s, endpointTag: a, promptVersion: a, dataMode: real, environment: prod, userId: a, workflowId: a, provider: a, model: a, not: { model: b } }
+    match: { tenantId: a, plan: a, segment: s, endpointTag: a, promptVersion: a, dataMode: real, environment: prod, userId: a, workflowId: a, provider: a, model: a, when: userId != promptVersion, not: { model: b } }
     limit: $1/month
     mode: dry_run
     escalation:

@@ -119,11 +119,12 @@ pub(super) fn budget(policy: &Policy, budget: &Budget) -> Yaml {
 
 /// `match`, and what stands under its `not`.
 fn matcher(matcher: &Matcher) -> Yaml {
-    let Matcher { all, not } = matcher;
+    let Matcher { all, when, not } = matcher;
     let mut keys = Keys::default();
     for (dimension, globs) in all {
         keys.put(dimension.as_str(), patterns(globs));
     }
+    keys.put_some("when", when.as_ref().map(|when| Yaml::text(when.to_string())));
     keys.put_some("not", not.as_ref().map(|not| self::matcher(not)));
     Yaml::Map(keys.0)
 }
