@@ -125,6 +125,13 @@ impl Files {
     /// Writes the policies that differ from `old`, and deletes those that are no longer among them: all of it, or, where something
     /// fails on the way, nothing.
     pub fn write(&self, folder: &Path, old: &Self) -> Result<(), Box<Diagnostic>> {
+        let new = self.policies.iter().filter(|source| !old.policies.iter().any(|old| old.name == source.name));
+        for target in new.map(|source| folder.join(&*source.name)) {
+            // It was not read: saved meanwhile, or another name of a file that was.
+            if target.symlink_metadata().is_ok() {
+                return Err(Box::new(unwritable(&target, &std::io::ErrorKind::AlreadyExists.into())));
+            }
+        }
         self.put(folder, old).map_err(|fault| Box::new(old.put_back(folder, self, *fault)))
     }
 

@@ -230,9 +230,12 @@ impl Control {
         let files = old.clone().with(change);
         build(&self.around, &files, 0).map_err(|broken| self.rejected(broken))?;
         files.write(&self.around.folder, &old).map_err(unreadable)?;
-        let read = Files::read(&self.around.folder).map_err(unreadable)?;
-        seen.clone_from(&read.digest);
-        self.put_in_force(&read).map_err(|mut broken| {
+        let read = Files::read(&self.around.folder).map_err(unreadable);
+        let put = read.and_then(|read| {
+            seen.clone_from(&read.digest);
+            self.put_in_force(&read)
+        });
+        put.map_err(|mut broken| {
             // What is not in force is not left for the next start to take up.
             seen.clone_from(&old.digest);
             if let Some(fault) = broken.diagnostics.pop() {

@@ -117,6 +117,47 @@ fn a_policy_that_was_written_and_cannot_be_put_in_force_is_taken_back() {
     assert_eq!(control.apply(&Change::Text(other), None).expect("a policy").number, 2);
 }
 
+// Mutation: what cannot be read after the writing is an error and nothing more.
+#[test]
+fn a_policy_whose_folder_cannot_be_read_any_more_is_taken_back() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "$1/month");
+    let (spoils, tenants) = (Arc::new(AtomicBool::new(false)), folder.path().join("tenants.csv"));
+    let (spoilt, file) = (Arc::clone(&spoils), tenants.clone());
+    let known = move || {
+        // Validated by now, and not yet written.
+        if spoilt.load(Ordering::Relaxed) {
+            fs::write(&file, [0xff]).map_err(|error| error.to_string())?;
+        }
+        Ok(Vec::new())
+    };
+    let control = beside(folder.path(), History { tenants: Box::new(known), ..History::none() });
+    spoils.store(true, Ordering::Relaxed);
+    let old = fs::read_to_string(folder.path().join("policy.yaml")).expect("a policy");
+    control.apply(&Change::Text(old.replace("$1/", "$2/")), None).expect_err("tenants that are no text");
+    assert_eq!(fs::read_to_string(folder.path().join("policy.yaml")).expect("a policy"), old);
+    spoils.store(false, Ordering::Relaxed);
+    fs::remove_file(&tenants).expect("it is there");
+    assert!(control.reload().is_none(), "nothing has changed");
+}
+
+// Mutation: a name that was not read is taken all the same.
+#[test]
+#[cfg(unix)]
+fn a_push_replaces_no_file_that_was_not_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "$1/month");
+    // One file under two names is read once.
+    std::os::unix::fs::symlink("policy.yaml", folder.path().join("second.yaml")).expect("a link");
+    let control = over(folder.path());
+    let old = control.load().sources[0].clone();
+    let second = Source { name: Arc::from("second.yaml"), text: Arc::from("version: 1\nplans: { a: {} }\n") };
+    let change = Change::Files(vec![old, second]);
+    control.apply(&change, None).expect_err("a name that is taken");
+    assert!(folder.path().join("second.yaml").is_symlink(), "the link is there still");
+}
+
 #[test]
 fn a_revision_is_named_by_its_digest_and_never_by_its_number_alone() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::panics::caught;
+
 /// So many bytes of one connection wait at most.
 const MOST: usize = 16 * 1024;
 /// So many connections wait at most: in a long turn the first must not wait for all the others.
@@ -24,7 +26,7 @@ const FULL: usize = 64;
 #[derive(Default)]
 pub(super) struct Outbox {
     waiting: RefCell<Vec<Rc<RefCell<Outgoing>>>>,
-    /// Emptied buffers: a connection has one only while it waits.
+    /// Emptied buffers: a connection has one only while there is something in it.
     spare: RefCell<Vec<Vec<u8>>>,
     /// Wakes the task that sends.
     sender: RefCell<Option<Waker>>,
@@ -32,11 +34,11 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Sends what waits, turn after turn. A task of the core: who puts something in first wakes it, and the runtime runs it
-    /// after every task that was ready before.
+    /// after every task that was ready before. It ends with the runtime; a connection that ends sends what it has itself.
     pub(super) async fn run(self: Rc<Self>) {
         loop {
             poll_fn(|cx| self.poll_waiting(cx)).await;
-            self.send();
+            caught("sending what waits", || self.send());
         }
     }
 
@@ -67,8 +69,11 @@ impl Outbox {
             let mut outgoing = outgoing.borrow_mut();
             outgoing.waits = false;
             outgoing.send();
-            if outgoing.unsent.is_empty() && spare.len() < FULL {
-                spare.push(std::mem::take(&mut outgoing.unsent));
+            if outgoing.unsent.is_empty() {
+                let emptied = std::mem::take(&mut outgoing.unsent);
+                if spare.len() < FULL {
+                    spare.push(emptied);
+                }
             }
         }
     }
@@ -180,14 +185,21 @@ impl Outgoing {
         while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
             self.sent += ready!(Pin::new(&mut *half).poll_write(cx, rest))?;
         }
-        self.unsent.clear();
+        self.unsent = Vec::new();
         (self.sent, self.blocked) = (0, false);
         Poll::Ready(Ok(()))
     }
 
-    /// What waits for the end of the turn is as good as written; what the kernel refused is not.
+    /// What waits for the end of the turn is as good as written; what the kernel refused is not. Whoever has the connection now is
+    /// woken should that happen.
     fn poll_unblocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.blocked || self.failed.is_some() { self.poll_sent(cx) } else { Poll::Ready(Ok(())) }
+        if self.blocked || self.failed.is_some() {
+            return self.poll_sent(cx);
+        }
+        if self.waits {
+            remember(&mut self.writer, cx);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn half(&mut self) -> io::Result<Pin<&mut OwnedWriteHalf>> {
@@ -197,7 +209,15 @@ impl Outgoing {
 
 impl AsyncRead for Gathered {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().reading).poll_read(cx, buffer)
+        let this = self.get_mut();
+        let mut outgoing = this.outgoing.borrow_mut();
+        // Some write once and then only read. Why nothing can be sent is told to who writes: an answer may have come all the same.
+        if outgoing.failed.is_none()
+            && let Poll::Ready(Err(error)) = outgoing.poll_unblocked(cx)
+        {
+            outgoing.failed = Some(error);
+        }
+        Pin::new(&mut this.reading).poll_read(cx, buffer)
     }
 }
 
@@ -239,6 +259,7 @@ impl Drop for Gathered {
     /// What waits still leaves, as far as the kernel takes it.
     fn drop(&mut self) {
         let mut outgoing = self.outgoing.borrow_mut();
+        outgoing.blocked = false;
         outgoing.send();
         if let Some(half) = outgoing.half.take() {
             // The connection is closed, not shut down before.
@@ -279,6 +300,15 @@ mod tests {
         let read = theirs.try_read(&mut buffer).unwrap_or_default();
         buffer.truncate(read);
         buffer
+    }
+
+    /// What comes of a future that somebody wakes. A timeout would look at it once more at its end.
+    async fn woken<F: Future>(work: F) -> F::Output {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(std::time::Duration::from_secs(5)) => panic!("nobody woke it"),
+            done = work => done,
+        }
     }
 
     async fn everything(mut theirs: TcpStream) -> Vec<u8> {
@@ -328,8 +358,34 @@ mod tests {
                 // Taken for this turn: the turn's end wakes us when it did not leave.
                 if matches!(written, Poll::Ready(Ok(_))) { Poll::Pending } else { written }
             });
-            let told = tokio::time::timeout(std::time::Duration::from_secs(5), told).await.expect("told in time");
-            assert!(told.is_err());
+            assert!(woken(told).await.is_err());
+        });
+    }
+
+    // Mutations: `send` wakes nobody when the kernel takes no more; a buffer that was sent is kept.
+    #[test]
+    fn what_the_kernel_did_not_take_goes_on_when_it_does() {
+        on_a_core(async |mut ours, theirs, _| {
+            let mut before = 0;
+            while let Ok(taken) = ours.outgoing.borrow().half.as_ref().expect("a half").try_write(&[b'.'; MOST]) {
+                before += taken;
+            }
+            let mut is_written = false;
+            let flushed = poll_fn(|cx| {
+                if is_written {
+                    return Pin::new(&mut ours).poll_flush(cx);
+                }
+                is_written = true;
+                assert!(matches!(Pin::new(&mut ours).poll_write(cx, b"more"), Poll::Ready(Ok(4))));
+                assert!(matches!(Pin::new(&mut ours).poll_flush(cx), Poll::Ready(Ok(()))), "it waits for its turn");
+                Poll::Pending
+            });
+            let read = tokio::task::spawn_local(everything(theirs));
+            woken(flushed).await.expect("flushed");
+            assert_eq!(ours.outgoing.borrow().unsent.capacity(), 0, "no buffer without something in it");
+            drop(ours);
+            let read = read.await.expect("everything");
+            assert!(read.len() == before + 4 && read.ends_with(b".more"), "{} of {before} and 4 bytes", read.len());
         });
     }
 

@@ -139,7 +139,8 @@ async fn a_name_that_comes_with_another_call_is_refused_in_the_dialects_shape() 
 // Mutation: `Tapped::keep` finishes whatever ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ended_badly_frees_its_name_and_is_never_given_again() {
-    let rig = keeping("replay: {}\n", &budget()).await;
+    // The provider of the call that is left alone never ends it.
+    let rig = keeping("replay: {}\nlimits: { grace: 1 s }\n", &budget()).await;
     let mut streamed = chat("hello");
     streamed["stream"] = json!(true);
     let broken = Canned::new(200, "text/event-stream", "data: {\"error\":{\"message\":\"overloaded\"}}\n\n".to_owned());

@@ -226,9 +226,9 @@ impl Drop for Child {
     }
 }
 
-/// Whether a process ends within two seconds.
+/// Whether a process ends within ten seconds.
 fn ends(process: &mut std::process::Child) -> bool {
-    (0..200).any(|_| {
+    (0..1_000).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
         matches!(process.try_wait(), Ok(Some(_)))
     })
