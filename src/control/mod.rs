@@ -3,6 +3,7 @@
 //! A reload reads the folder, validates everything, rebuilds the counters of budgets that are new from the ledger, and then
 //! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it was judged by, and never has to free it.
 
+mod background;
 pub mod folder;
 mod past;
 mod retired;
@@ -28,6 +29,7 @@ use crate::policy::route::Abilities;
 use crate::policy::{self, ModelFacts, Policy};
 use crate::wire::Family;
 
+use background::in_background;
 use folder::Files;
 use retired::Retired;
 
@@ -197,7 +199,7 @@ impl Control {
             return None;
         }
         seen.clone_from(&files.digest);
-        Some(self.take_over(&files))
+        Some(in_background(|| self.take_over(&files)))
     }
 
     /// Reads the folder again even when the files are as they were.
@@ -228,12 +230,12 @@ impl Control {
             return Err(Refusal::Moved { running });
         }
         let files = old.clone().with(change);
-        build(&self.around, &files, 0).map_err(|broken| self.rejected(broken))?;
+        in_background(|| build(&self.around, &files, 0)).map_err(|broken| self.rejected(broken))?;
         files.write(&self.around.folder, &old).map_err(unreadable)?;
         let read = Files::read(&self.around.folder).map_err(unreadable);
         let put = read.and_then(|read| {
             seen.clone_from(&read.digest);
-            self.put_in_force(&read)
+            in_background(|| self.put_in_force(&read))
         });
         put.map_err(|mut broken| {
             // What is not in force is not left for the next start to take up.
