@@ -59,6 +59,11 @@ pub struct Presence {
 }
 
 impl Presence {
+    /// What is counted of calls that are watched.
+    pub(super) fn watching(&self) -> &Watching {
+        self.watching.get_or_init(Box::default)
+    }
+
     /// Whether it must be kept though no core and no call refers to it: to forget today's names would give room for more, and
     /// what was told today would be told again.
     pub fn remembers_today(&self, now: Timestamp) -> bool {
@@ -225,7 +230,7 @@ impl Account {
 
     /// What is counted for that.
     pub(super) fn watching(&self) -> &Watching {
-        self.presence.watching.get_or_init(Box::default)
+        self.presence.watching()
     }
 
     /// Takes one of the tenant's places for calls in flight.

@@ -168,6 +168,7 @@ fn notification(gateway: &Gateway, call: &Call, segment: &Arc<str>, beyond: Beyo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::account::Presence;
 
     fn on(day: i64) -> Timestamp {
         Timestamp::from_seconds((20_000 + day) * 86_400)
@@ -230,5 +231,14 @@ mod tests {
         assert!(news(Measure::Attribute("a.b"), "v1", 0) && news(Measure::Attribute("a.c"), "v1", 0));
         assert!(watching.any(on(0)) && !watching.any(on(1)));
         assert!(news(Measure::Steps, "v1", 1));
+    }
+
+    // Mutation: `Presence::remembers_today` looks at names alone.
+    #[test]
+    fn a_tenant_that_was_told_of_is_not_forgotten_before_the_day_ends() {
+        let presence = Presence::default();
+        assert!(!presence.remembers_today(on(0)));
+        assert!(presence.watching().is_news(Measure::Steps, "v1", on(0)));
+        assert!(presence.remembers_today(on(0)) && !presence.remembers_today(on(1)));
     }
 }
