@@ -20,6 +20,7 @@ mod replay;
 mod routing;
 mod segments;
 mod tls;
+mod watching;
 mod windows;
 
 use std::time::Duration;

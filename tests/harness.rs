@@ -321,6 +321,11 @@ impl Receiver {
         format!("http://{}/hook", self.address)
     }
 
+    /// Everything that came.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        self.seen.lock().expect("a lock").clone()
+    }
+
     pub(crate) fn kinds(&self) -> Vec<String> {
         let seen = self.seen.lock().expect("a lock");
         seen.iter().map(|event| event["type"].as_str().unwrap_or_default().to_owned()).collect()

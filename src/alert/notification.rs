@@ -47,6 +47,9 @@ pub enum Kind {
     /// An exception has ended.
     #[serde(rename = "exception.expired")]
     ExceptionExpired,
+    /// A call went beyond what its tenant's segment watches for.
+    #[serde(rename = "watch.exceeded")]
+    WatchExceeded,
     /// Requests of one kind cost more than they did.
     #[serde(rename = "alert.cost_drift")]
     CostDrift,
@@ -111,6 +114,9 @@ pub struct Facts {
     /// What has to be decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Question>,
+    /// What a segment watches for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchFacts>,
     /// A sentence, for what has no budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -272,6 +278,30 @@ pub struct Question {
     pub until: String,
     /// What happens if nobody answers: `non-critical endpoints stop`.
     pub otherwise: String,
+}
+
+/// A bound of a segment, and the call that went beyond it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WatchFacts {
+    /// The key in the policy: `steps`, `retrieval.k`.
+    pub name: Arc<str>,
+    /// The segment that watches.
+    pub segment: Arc<str>,
+    /// What was seen; of a mean the next whole number.
+    pub seen: u64,
+    /// The bound.
+    pub above: u64,
+    /// The feature that called.
+    #[serde(rename = "endpointTag")]
+    pub endpoint_tag: Arc<str>,
+    /// The version of its prompt.
+    #[serde(rename = "promptVersion")]
+    pub prompt_version: Arc<str>,
+    /// The unit of work.
+    #[serde(rename = "workflowId", skip_serializing_if = "Option::is_none")]
+    pub workflow_id: Option<Arc<str>>,
+    /// The call.
+    pub request_id: Arc<str>,
 }
 
 /// What happens further up.

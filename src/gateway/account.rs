@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque, hash_map};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use foldhash::quality::RandomState;
@@ -24,6 +24,7 @@ use crate::telemetry::{Metrics, Traffic};
 
 use super::upstream::Provider;
 use super::users::Users;
+use super::watching::{Watched, Watching};
 
 /// Tenants that one core remembers; beyond that it forgets all and resolves anew.
 const REMEMBERED: usize = 100_000;
@@ -43,7 +44,7 @@ fn is_tenants_at_most(budget: &Budget) -> bool {
 /// What all cores share of each tenant.
 pub(super) type Presences = DashMap<TenantId, Arc<Presence>>;
 
-/// One tenant's calls in flight, and the users and workflows it named today.
+/// One tenant's calls in flight, the users and workflows it named today, and what its segment watches.
 #[derive(Debug, Default)]
 pub struct Presence {
     in_flight: AtomicU32,
@@ -53,12 +54,20 @@ pub struct Presence {
     drains: AtomicU32,
     users: Users,
     workflows: Users,
+    /// Few tenants are watched.
+    watching: OnceLock<Box<Watching>>,
 }
 
 impl Presence {
-    /// Whether it must be kept though no core and no call refers to it: to forget today's names would give room for more.
-    pub fn remembers_names(&self, now: Timestamp) -> bool {
-        self.users.any(now) || self.workflows.any(now)
+    /// What is counted of calls that are watched.
+    pub(super) fn watching(&self) -> &Watching {
+        self.watching.get_or_init(Box::default)
+    }
+
+    /// Whether it must be kept though no core and no call refers to it: to forget today's names would give room for more, and
+    /// what was told today would be told again.
+    pub fn remembers_today(&self, now: Timestamp) -> bool {
+        self.users.any(now) || self.workflows.any(now) || self.watching.get().is_some_and(|watching| watching.any(now))
     }
 }
 
@@ -70,6 +79,7 @@ pub(super) struct Account {
     counts_users: bool,
     /// Whether one has a counter per workflow.
     counts_workflows: bool,
+    watched: Option<Watched>,
     /// The counters of budgets that have one for this tenant, sorted by budget.
     direct: RefCell<Vec<(usize, Arc<Counter>)>>,
     keyed: RefCell<HashMap<(usize, String), Arc<Counter>, RandomState>>,
@@ -107,8 +117,10 @@ impl Accounts {
             return Rc::clone(account);
         }
         let (counts_users, counts_workflows) = self.counts;
+        let facts = facts(tenant, snapshot);
         let account = Rc::new(Account {
-            tenant: facts(tenant, snapshot),
+            watched: watched(&facts, snapshot),
+            tenant: facts,
             presence: Arc::clone(&presences.entry(tenant.clone()).or_default()),
             counts_users,
             counts_workflows,
@@ -158,6 +170,12 @@ fn facts(tenant: &TenantId, snapshot: &Snapshot) -> Arc<Tenant> {
     if plan == known.plan { known } else { Arc::new(Tenant { plan, ..Tenant::clone(&known) }) }
 }
 
+/// What the tenant's segment watches.
+fn watched(tenant: &Tenant, snapshot: &Snapshot) -> Option<Watched> {
+    let segment = snapshot.policy.segment(tenant)?;
+    Some(Watched { segment: Arc::clone(&segment.name), watch: Arc::clone(segment.watch.as_ref()?) })
+}
+
 impl Account {
     /// The counter of a budget for a call of these dimensions. `None`: the budget has no counter for it.
     pub(super) fn counter(
@@ -203,6 +221,16 @@ impl Account {
         let traffic = metrics.traffic(self.tenant.id.as_str(), provider);
         known.push((Arc::clone(provider), Arc::clone(&traffic)));
         traffic
+    }
+
+    /// What is watched of the tenant's calls.
+    pub(super) fn watched(&self) -> Option<&Watched> {
+        self.watched.as_ref()
+    }
+
+    /// What is counted for that.
+    pub(super) fn watching(&self) -> &Watching {
+        self.presence.watching()
     }
 
     /// Takes one of the tenant's places for calls in flight.

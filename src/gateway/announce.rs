@@ -138,6 +138,7 @@ impl News<'_> {
                     policy: Arc::clone(&self.call.snapshot.revision),
                 }),
                 decision: self.question(policy),
+                watch: None,
                 message: None,
                 next: next.into_iter().map(|(_, at, action)| Next { at, action }).collect(),
                 links: Links { tenant: None, upgrade: policy.upgrade_url(tenant).map(Arc::clone) },

@@ -57,6 +57,7 @@ mod tap;
 pub mod upstream;
 mod users;
 mod verdict;
+mod watching;
 
 use account::{Accounts, Presences};
 use identify::AttributionRules;

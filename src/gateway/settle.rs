@@ -22,6 +22,7 @@ use super::bill::Bill;
 use super::call::Call;
 use super::panics::caught;
 use super::reply::Fields;
+use super::watching::{self, Ended};
 use super::{Gateway, Worker};
 
 /// An attempt that has left, and all that is needed to close its books.
@@ -108,6 +109,7 @@ impl Attempt {
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
         let snapshot = catch_up(gateway, call, amounts, in_doubt, &mut postings);
         announce::crossed(gateway, call, &self.admission.counted, || gateway.clock.now());
+        watching::look(gateway, call, Ended { logical: self.logical, input: bill.usage.input });
         // When the clock jumped back over the start of a window, the newer one counts the call, and the row says so.
         let starts = postings.iter().map(|posting| posting.counter.window().start);
         let entry = LedgerEntry {

@@ -45,7 +45,8 @@ impl Users {
     }
 }
 
-fn day(now: Timestamp) -> i64 {
+/// The day of a moment, in UTC.
+pub(super) fn day(now: Timestamp) -> i64 {
     now.seconds().div_euclid(DAY_SECONDS)
 }
 

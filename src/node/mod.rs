@@ -324,7 +324,7 @@ async fn chores(gateway: Arc<Gateway>, certificate: Option<Arc<Certificate>>, st
         gateway.pace.forget_idle(gateway.clock.now());
         gateway.lines.forget_empty();
         let now = gateway.clock.now();
-        gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_names(now));
+        gateway.presences.retain(|_, one| Arc::strong_count(one) > 1 || one.remembers_today(now));
         gateway.retries.forget_old(now);
         if let Some(replays) = &gateway.replays {
             replays.forget_old(now);

@@ -215,16 +215,21 @@ pub(super) fn rollout(text: &str) -> Result<Rollout, Fault> {
     rollout.ok_or_else(|| Fault::new("E113", format!("`{text}` is out of range"), "at most 100%"))
 }
 
-/// `above 4000/request`: the bound, and what it is per (a call where nothing is said).
-pub(super) fn above(text: &str) -> Result<u64, Fault> {
-    let fault = || Fault::new("E122", format!("`{text}` is not a bound"), "").help("write `above 4000/request`");
+/// `above 4000/request`: a bound of what has to be `per` that, whether the text says so or not.
+pub(super) fn above(text: &str, per: &str) -> Result<u64, Fault> {
+    let not = |label: &str, example: u64| {
+        let fault = Fault::new("E122", format!("`{text}` is not a bound"), label);
+        fault.help(format!("write `above {example}/{per}`"))
+    };
+    let fault = || not("", if per == "workflow" { 12 } else { 4_000 });
     no_separators(text)?;
     let bound = text.strip_prefix("above ").ok_or_else(fault)?.trim();
-    let (number, per) = bound.split_once('/').unwrap_or((bound, "request"));
-    if !matches!(per.trim(), "request" | "workflow") {
-        return Err(fault());
+    let (number, unit) = bound.split_once('/').unwrap_or((bound, per));
+    let number = number.trim().parse().map_err(|_| fault())?;
+    if unit.trim() != per {
+        return Err(not(&format!("it is per {per}"), number));
     }
-    number.trim().parse().map_err(|_| fault())
+    Ok(number)
 }
 
 /// `3x` in parts per million.

@@ -37,6 +37,7 @@ mod shortlist;
 pub mod suite;
 pub mod trace;
 pub mod tree;
+pub mod watch;
 mod written;
 
 use std::collections::BTreeMap;
@@ -211,7 +212,7 @@ impl Policy {
 
     /// Whether a rule for this tenant asks for what only a second look into a request tells.
     pub fn looks_at_content(&self, tenant: &Tenant) -> bool {
-        self.routes_look || self.segment(tenant).is_some_and(|segment| segment.max_tool_output.is_some())
+        self.routes_look || self.segment(tenant).is_some_and(Segment::looks_at_content)
     }
 
     /// Where the tenant can buy more: its own link, else its plan's.

@@ -10,6 +10,7 @@ use super::decision::ToolOutput;
 use super::exception::Never;
 use super::glob::Glob;
 use super::ladder::Remedies;
+use super::watch::Watch;
 
 /// One segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Segment {
     pub flagship: Option<Flagship>,
     /// The longest result of a tool that is taken, in tokens.
     pub max_tool_output: Option<u64>,
+    /// What is told of and changes nothing.
+    pub watch: Option<Arc<Watch>>,
     /// Where it is written.
     pub written: Written,
 }
@@ -54,6 +57,12 @@ impl Flagship {
 }
 
 impl Segment {
+    /// Whether it asks how long the results of tools in a request are.
+    pub fn looks_at_content(&self) -> bool {
+        let watched = self.watch.as_ref().and_then(|watch| watch.tool_output_tokens);
+        self.max_tool_output.or(watched).is_some()
+    }
+
     /// What is too long about the results of tools in a request.
     pub fn excess(&self, content: &Content) -> Option<ToolOutput> {
         let limit = self.max_tool_output.filter(|limit| content.longest_tool_output > *limit)?;

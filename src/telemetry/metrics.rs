@@ -1,6 +1,6 @@
 //! The numbers themselves: atomics behind handles that are looked up once. The names are in `scrape.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -155,6 +155,7 @@ pub struct Readings {
 }
 
 type Source = Box<dyn Fn() -> Readings + Send + Sync>;
+type ByWatch = BTreeMap<Box<str>, BTreeMap<Box<str>, Count>>;
 type ByTenant = HashMap<Box<str>, HashMap<Box<str>, Arc<Traffic>>>;
 
 /// All metrics of this process.
@@ -176,6 +177,8 @@ pub(super) struct Numbers {
     pub(super) overhead: [Count; 12],
     pub(super) overhead_sum_us: Count,
     pub(super) attribution_invalid: RwLock<HashMap<Box<str>, Count>>,
+    /// Segment, then what it watches: words of the policy.
+    pub(super) watches: RwLock<ByWatch>,
     pub(super) reload_successful: AtomicI64,
     pub(super) reload_succeeded_at: AtomicI64,
     pub(super) source: OnceLock<Source>,
@@ -242,6 +245,17 @@ impl Metrics {
     pub fn attribution_invalid(&self, dimension: &'static str) {
         let mut counts = self.numbers.attribution_invalid.write().unwrap_or_else(PoisonError::into_inner);
         counts.entry(dimension.into()).or_default().add(1);
+    }
+
+    /// Counts a call that went beyond what its tenant's segment watches for.
+    pub fn watch_exceeded(&self, segment: &str, watch: &str) {
+        let counts = self.numbers.watches.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get(segment).and_then(|of| of.get(watch)) {
+            return count.add(1);
+        }
+        drop(counts);
+        let mut counts = self.numbers.watches.write().unwrap_or_else(PoisonError::into_inner);
+        counts.entry(segment.into()).or_default().entry(watch.into()).or_default().add(1);
     }
 
     /// Notes how a load of the policy ended, and when (seconds since the Unix epoch).

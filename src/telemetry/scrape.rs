@@ -29,6 +29,7 @@ impl Collector for Scrape {
         self.decisions(&mut encoder)?;
         self.overhead(&mut encoder)?;
         self.attribution(&mut encoder)?;
+        self.watches(&mut encoder)?;
         self.policy(&mut encoder)?;
         readings.map_or(Ok(()), |readings| self.readings(&mut encoder, &readings))
     }
@@ -103,6 +104,19 @@ impl Scrape {
         let counts = self.0.attribution_invalid.read().unwrap_or_else(PoisonError::into_inner);
         for (dimension, count) in counts.iter().collect::<BTreeMap<_, _>>() {
             counter(&mut family.encode_family(&[("dimension", &**dimension)])?, &count.read())?;
+        }
+        Ok(())
+    }
+
+    fn watches(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "Calls that went beyond what their tenant's segment watches for";
+        let mut family = encoder.encode_descriptor("watch_exceeded", help, None, MetricType::Counter)?;
+        let counts = self.0.watches.read().unwrap_or_else(PoisonError::into_inner);
+        for (segment, watches) in &*counts {
+            for (watch, count) in watches {
+                let labels = [("segment", &**segment), ("watch", &**watch)];
+                counter(&mut family.encode_family(&labels)?, &count.read())?;
+            }
         }
         Ok(())
     }

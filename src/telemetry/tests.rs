@@ -20,6 +20,8 @@ fn the_page_has_the_promised_names() {
     metrics.overhead(51);
     metrics.overhead(u32::MAX);
     metrics.attribution_invalid("data_mode");
+    metrics.watch_exceeded("tool_heavy", "steps");
+    metrics.watch_exceeded("tool_heavy", "steps");
     metrics.policy_loaded(true, 1_795_000_000);
     metrics.policy_loaded(false, 1_795_000_060);
     metrics.read_from(|| Readings {

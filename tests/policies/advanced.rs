@@ -69,7 +69,7 @@ fn the_whole_example_is_accepted_with_one_warning() {
 #[test]
 fn the_example_means_what_it_says() {
     let policy = calendar();
-    assert_eq!(policy.not_in_force(), ["segments.rag_heavy.watch", "segments.tool_heavy.watch"]);
+    assert!(policy.not_in_force().is_empty());
     let defaults = &policy.defaults;
     assert_eq!(
         (defaults.expose_to_clients.budget, defaults.expose_to_clients.cost),

@@ -20,7 +20,7 @@ plans:
   starter: { llm_budget: 12 EUR/month }
   growth: { llm_budget: 150 EUR/month, target_margin: 70%, cap_output_tokens: 900, upgrade_url: \"https://a.example\", message: words }
 segments:
-  rag: { cap_output_tokens: 500, route: cheaper, limits: { max_tool_output_tokens: 8000 } }
+  rag: { cap_output_tokens: 500, route: cheaper, limits: { max_tool_output_tokens: 8000 }, watch: { tool_output_tokens: above 4000, steps: above 12, avgInputTokens: above 6000, retrieval.k: above 13 } }
   stakes: { never: [throttle, block], flagship: { allow: [gpt-4o], promptVersion: [v7, v8] }, otherwise: { route: cheaper } }
 endpoints:
   digest.*: { critical: false, planned_cost: 0.02 EUR/request, owner: team-growth }
@@ -54,7 +54,7 @@ exceptions:
 ";
 
 /// One edit per key, each a legal policy.
-const EDITS: [(&str, &str); 45] = [
+const EDITS: [(&str, &str); 49] = [
     ("mode: enforce", "mode: dry_run"),
     ("timezone: Europe/Berlin", "timezone: UTC"),
     ("1.08 USD", "1.09 USD"),
@@ -71,6 +71,10 @@ const EDITS: [(&str, &str); 45] = [
     ("message: words", "message: others"),
     ("cap_output_tokens: 500", "cap_output_tokens: 501"),
     ("max_tool_output_tokens: 8000", "max_tool_output_tokens: 8001"),
+    ("above 4000", "above 4001"),
+    ("above 12", "above 11"),
+    ("above 6000", "above 6001"),
+    ("retrieval.k: above 13", "retrieval.j: above 13"),
     ("never: [throttle, block]", "never: [throttle]"),
     ("allow: [gpt-4o]", "allow: [gpt-4o, o3]"),
     ("[v7, v8]", "[v7]"),

@@ -215,8 +215,18 @@ fn segment(tape: &mut Tape, ground: &Ground) -> Value {
         segment.insert("otherwise".to_owned(), Value::Object(otherwise));
     }
     put(&mut segment, "limits", maybe(tape, |tape| json!({ "max_tool_output_tokens": tape.below(9_000) })));
-    put(&mut segment, "watch", maybe(tape, |_| json!({ "steps": "above 12/workflow" })));
+    put(&mut segment, "watch", maybe(tape, watch));
     Value::Object(segment)
+}
+
+fn watch(tape: &mut Tape) -> Value {
+    let mut watch = Map::new();
+    for (key, per) in [("tool_output_tokens", "/request"), ("steps", "/workflow"), ("avgInputTokens", "")] {
+        put(&mut watch, key, maybe(tape, |tape| format!("above {}{per}", tape.below(9_000))));
+    }
+    let name = format!("a.{}", tape.name());
+    put(&mut watch, &name, maybe(tape, |tape| format!("above {}", tape.below(99))));
+    Value::Object(watch)
 }
 
 /// With every quote and sign that YAML could take for its own.

@@ -96,7 +96,12 @@ fn a_body_is_looked_into_for_tenants_of_a_segment_that_limits_it() {
     let policy = policy(SEGMENTS);
     let of = |segment: &str| Tenant { segment: Some(Arc::from(segment)), ..Tenant::unknown(TenantId::unattributed()) };
     assert!(policy.looks_at_content(&of("tools")) && !policy.looks_at_content(&of("stakes")));
-    assert_eq!(policy.not_in_force(), ["segments.tools.watch"]);
+    assert!(policy.not_in_force().is_empty());
+    let only_watched = super::policy(&SEGMENTS.replace("    limits: { max_tool_output_tokens: 8000 }\n", ""));
+    assert!(only_watched.looks_at_content(&of("tools")));
+    let steps_alone = SEGMENTS.replace("tool_output_tokens: above 4000/request, ", "");
+    let steps_alone = super::policy(&steps_alone.replace("    limits: { max_tool_output_tokens: 8000 }\n", ""));
+    assert!(!steps_alone.looks_at_content(&of("tools")), "steps are not in the body");
 }
 
 #[test]
@@ -111,6 +116,7 @@ segments:
   d: { flagship: { allow: [gpt-4o, claude-sonnet-4-5], promptVersion: v7 }, otherwise: { route: cheaper } }
   e: { limits: { max_tool_output_tokens: lots, max_steps: 3 } }
   f: { watch: { avgInputTokens: over 6000, tool_output: above 4/request, retrieval.k: above 12/day } }
+  g: { watch: { steps: above 12/request, tool_output_tokens: above 9/workflow } }
 routes: { cheaper: { gpt-4o: gpt-4o-mini } }
 ";
     insta::assert_snapshot!(compile_text(text).1, @r"
@@ -181,8 +187,22 @@ routes: { cheaper: { gpt-4o: gpt-4o-mini } }
      --> policy.yaml:9:87
       |
     9 |   f: { watch: { avgInputTokens: over 6000, tool_output: above 4/request, retrieval.k: above 12/day } }
-      |                                                                                       ^^^^^^^^^^^^
-      = help: write `above 4000/request`
+      |                                                                                       ^^^^^^^^^^^^ it is per request
+      = help: write `above 12/request`
+
+    error[E122]: `above 12/request` is not a bound
+      --> policy.yaml:10:24
+       |
+    10 |   g: { watch: { steps: above 12/request, tool_output_tokens: above 9/workflow } }
+       |                        ^^^^^^^^^^^^^^^^ it is per workflow
+       = help: write `above 12/workflow`
+
+    error[E122]: `above 9/workflow` is not a bound
+      --> policy.yaml:10:62
+       |
+    10 |   g: { watch: { steps: above 12/request, tool_output_tokens: above 9/workflow } }
+       |                                                              ^^^^^^^^^^^^^^^^ it is per request
+       = help: write `above 9/request`
     ");
 }
 

@@ -11,7 +11,7 @@ use crate::policies::compile_text;
 use super::pattern::fits;
 
 /// A policy that is right when the text in place of `TEXT` is.
-const POLICIES: [(&str, &str); 15] = [
+const POLICIES: [(&str, &str); 16] = [
     (
         "limit",
         "budgets: { b: { per: [tenantId, workflowId], limit: TEXT, escalation: { warning: { at: 80%, notify: log } } } }",
@@ -24,7 +24,8 @@ const POLICIES: [(&str, &str); 15] = [
     ("threshold", "escalations: { e: { spend_alert: { at: TEXT, notify: log } } }"),
     ("rate", "escalations: { e: { contain: { at: 100%, throttle: TEXT } } }"),
     ("share of tenants", "escalations: { e: { contain: { at: 100%, block: all, rollout: TEXT } } }"),
-    ("bound", "segments: { s: { watch: { steps: TEXT } } }"),
+    ("bound", "segments: { s: { watch: { retrieval.k: TEXT } } }"),
+    ("bound of a workflow", "segments: { s: { watch: { steps: TEXT } } }"),
     ("currency", "currency: TEXT"),
     ("exchange rate", "exchange: { GBP: TEXT }"),
     (

@@ -9,7 +9,7 @@ use crate::policy::plan::{
     Defaults, ExposeToClients, Exposure, OnLedgerUnavailable, OnMissingTenant, OnNoFit, OnUnpricedModel,
 };
 use crate::policy::reader::{Entry, Fields, Problems, expect_list, expect_str, expect_word};
-use crate::policy::tree::{Kind, Node};
+use crate::policy::tree::Node;
 
 use super::{Ground, ladders, reference, value};
 
@@ -77,11 +77,6 @@ pub(super) fn not_in_force(ground: &Ground<'_, '_>, problems: &mut Problems) -> 
     alerts(ground, problems);
     margin(ground, problems);
     let mut names = Vec::new();
-    for (key, node) in &ground.document.segments {
-        let Kind::Map(entries) = &node.kind else { continue };
-        let watches = entries.iter().any(|(entry, _)| entry.text == "watch");
-        names.extend(watches.then(|| format!("segments.{}.watch", key.text)));
-    }
     names.extend(ground.document.alerts.iter().map(|(key, _)| format!("alerts.{}", key.text)));
     names.extend(ground.document.margin.iter().map(|(key, _)| format!("margin.{}", key.text)));
     names.sort();

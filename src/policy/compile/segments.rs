@@ -10,6 +10,7 @@ use crate::policy::glob::Glob;
 use crate::policy::reader::{Entry, Fields, Problems, expect_integer, expect_list, expect_str};
 use crate::policy::segment::{Flagship, Segment};
 use crate::policy::tree::Node;
+use crate::policy::watch::{Attribute, Watch};
 
 use super::rules::{never, standing_remedies};
 use super::{Ground, value};
@@ -26,9 +27,7 @@ pub(super) fn all(ground: &Ground<'_, '_>, problems: &mut Problems) -> BTreeMap<
         let (gate, otherwise) = (fields.take("flagship"), fields.take("otherwise"));
         let flagship = flagship(gate, otherwise, ground, problems);
         let max_tool_output = fields.value("limits").and_then(|node| limits(node, problems));
-        if let Some(node) = fields.value("watch") {
-            watch(node, problems);
-        }
+        let watch = fields.value("watch").and_then(|node| watch(node, problems));
         fields.finish("not a segment key", problems);
         let contradiction = (never.cap && remedies.cap.is_some()) || (never.route && remedies.route.is_some());
         if let Some((key, _)) = never_entry.filter(|_| contradiction) {
@@ -37,7 +36,8 @@ pub(super) fn all(ground: &Ground<'_, '_>, problems: &mut Problems) -> BTreeMap<
         }
         let origin = Arc::from(format!("segment.{name}"));
         let written = Written::from(&key.place);
-        let segment = Segment { name: Arc::clone(&name), origin, remedies, never, flagship, max_tool_output, written };
+        let (watch, name_of) = (watch.map(Arc::new), Arc::clone(&name));
+        let segment = Segment { name: name_of, origin, remedies, never, flagship, max_tool_output, watch, written };
         segments.insert(name, segment);
     }
     segments
@@ -126,18 +126,28 @@ fn limits(node: &Node, problems: &mut Problems) -> Option<u64> {
     most
 }
 
-/// `{ tool_output_tokens: above 4000/request, retrieval.k: above 12 }`: checked, and acted on by nothing yet.
-fn watch(node: &Node, problems: &mut Problems) {
-    let Some(mut fields) = Fields::of(node, "`watch`", problems) else { return };
+/// `{ tool_output_tokens: above 4000/request, retrieval.k: above 12 }`. `None` when nothing is watched.
+fn watch(node: &Node, problems: &mut Problems) -> Option<Watch> {
+    let mut fields = Fields::of(node, "`watch`", problems)?;
     let known = ["tool_output_tokens", "steps", "avgInputTokens"];
-    let mut watched: Vec<Entry<'_>> = known.into_iter().filter_map(|name| fields.take(name)).collect();
+    let mut bound = |(key, node): Entry<'_>, per| {
+        value(node, &format!("`{}`", key.text), |text| amount::above(text, per), problems)
+    };
+    let [tools, steps, input] = known.map(|name| fields.take(name));
+    let tool_output_tokens = tools.and_then(|entry| bound(entry, "request"));
+    let steps = steps.and_then(|entry| bound(entry, "workflow"));
+    let avg_input_tokens = input.and_then(|entry| bound(entry, "request"));
     let (attributes, unknown): (Vec<_>, Vec<_>) =
         fields.rest().into_iter().partition(|(key, _)| key.text.contains('.'));
-    watched.extend(attributes);
-    for (key, node) in watched {
-        value(node, &format!("`{}`", key.text), amount::above, problems);
-    }
+    let attributes = attributes.into_iter().filter_map(|entry| {
+        let (key, _) = entry;
+        Some(Attribute::new(&key.text, bound(entry, "request")?))
+    });
+    let mut attributes: Vec<Attribute> = attributes.collect();
+    attributes.sort_by(|one, other| one.name.cmp(&other.name));
     let mut fields = Fields::from_entries(unknown, "`watch`", node.place.clone());
     let _ = known.map(|name| fields.take(name));
     fields.finish("not watched; attributes of calls have a dot: `retrieval.k`", problems);
+    let watch = Watch { tool_output_tokens, steps, avg_input_tokens, attributes };
+    (!watch.is_empty()).then_some(watch)
 }

@@ -128,6 +128,7 @@ fn segments(policy: &Policy) -> Rules {
             ("never", describe::never(segment.never)),
             ("flagship", text(segment.flagship.as_ref().map(flagship))),
             ("max_tool_output_tokens", text(segment.max_tool_output)),
+            ("watch", text(segment.watch.as_ref())),
         ];
         (segment.name.to_string(), rule(Some(&segment.written), fields))
     });

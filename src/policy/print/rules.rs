@@ -11,6 +11,7 @@ use crate::policy::ladder::{Ask, Cap, Ladder, NotifyTarget, Remedies, Rung, Scop
 use crate::policy::plan::{Endpoint, Plan};
 use crate::policy::route::{Route, RouteRule};
 use crate::policy::segment::{Flagship, Segment};
+use crate::policy::watch::Watch;
 
 use super::yaml::Yaml;
 use super::{Keys, amounts};
@@ -30,7 +31,7 @@ pub(super) fn plan(plan: &Plan) -> Yaml {
 }
 
 pub(super) fn segment(segment: &Segment) -> Yaml {
-    let Segment { name: _, origin: _, remedies, never: spared, flagship, max_tool_output, written: _ } = segment;
+    let Segment { name: _, origin: _, remedies, never: spared, flagship, max_tool_output, watch, written: _ } = segment;
     let mut keys = Keys::default();
     actions(remedies, &mut keys);
     keys.put_some("never", never(*spared));
@@ -45,7 +46,13 @@ pub(super) fn segment(segment: &Segment) -> Yaml {
     }
     let limits = |tokens| Yaml::Map(vec![("max_tool_output_tokens".to_owned(), Yaml::word(tokens))]);
     keys.put_some("limits", max_tool_output.map(limits));
+    keys.put_some("watch", watch.as_ref().map(|watch| self::watch(watch)));
     Yaml::Map(keys.0)
+}
+
+fn watch(watch: &Watch) -> Yaml {
+    let bounds = watch.bounds().map(|(measure, bound)| (measure.as_str().to_owned(), Yaml::Word(bound)));
+    Yaml::Map(bounds.collect())
 }
 
 pub(super) fn endpoint(endpoint: &Endpoint) -> Yaml {

@@ -129,14 +129,15 @@ pub static ROLLOUT: Grammar = fits(
         &["25% of tenants"],
     ),
 );
-/// What is watched.
+/// What is watched of a request.
 pub static BOUND: Grammar = fits(
-    r"^above\s+\+?[0-9]+\s*(/\s*(request|workflow)\s*)?$",
-    form(
-        "bound",
-        "`above` and a whole number, per request (when nothing is said) or per workflow.",
-        &["above 4000/request", "above 12/workflow", "above 6000"],
-    ),
+    r"^above\s+\+?[0-9]+\s*(/\s*request\s*)?$",
+    form("bound", "`above` and a whole number, per request.", &["above 4000/request", "above 6000"]),
+);
+/// What is watched of a workflow.
+pub static WORKFLOW_BOUND: Grammar = fits(
+    r"^above\s+\+?[0-9]+\s*(/\s*workflow\s*)?$",
+    form("bound of a workflow", "`above` and a whole number, per workflow.", &["above 12/workflow", "above 12"]),
 );
 /// A currency.
 pub static CURRENCY: Grammar = fits(

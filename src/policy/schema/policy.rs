@@ -2,7 +2,7 @@
 
 use super::grammar::{
     BOUND, CONDITION, CURRENCY, DATE, DURATION, ESTIMATE, EXCHANGE_RATE, FACTOR, LIMIT, MODEL, NAME, PATTERN, PERCENT,
-    PLAN_LIMIT, PLANNED, TARGET, TENANT, TEXT, URL, WEEKLY, ZONE,
+    PLAN_LIMIT, PLANNED, TARGET, TENANT, TEXT, URL, WEEKLY, WORKFLOW_BOUND, ZONE,
 };
 use super::ladder::{CAP, GRACE, ROUTES, STEPS};
 use super::{Key, Map, Shape};
@@ -74,11 +74,15 @@ static LIMITS: Map = Map {
 
 static WATCH: Map = Map {
     name: "watch",
-    says: "What is watched. Checked, not in force yet.",
+    says: "Bounds that are told of once a day and tenant when a call goes beyond them. They change nothing about it. A name with a dot is an attribute: `retrieval.k` is the number in `plimsoll-attr-retrieval-k`.",
     keys: &[&[
-        Key::new("tool_output_tokens", Shape::Text(&BOUND), "The results of tools."),
-        Key::new("steps", Shape::Text(&BOUND), "The calls of a workflow."),
-        Key::new("avgInputTokens", Shape::Text(&BOUND), "The input, on average."),
+        Key::new("tool_output_tokens", Shape::Text(&BOUND), "All results of tools in a request together."),
+        Key::new("steps", Shape::Text(&WORKFLOW_BOUND), "The calls of a workflow on one day (UTC)."),
+        Key::new(
+            "avgInputTokens",
+            Shape::Text(&BOUND),
+            "The mean input of the day's calls of a prompt version, from the twentieth on.",
+        ),
     ]],
     others: Some(("retrieval.k", Shape::Text(&BOUND))),
 };
@@ -93,7 +97,7 @@ static SEGMENT: Map = Map {
         Key::new("flagship", Shape::Map(&FLAGSHIP), "Models that only approved prompts may use. Needs `otherwise`."),
         Key::new("otherwise", Shape::Map(&OTHERWISE), "What other prompts get instead. Needs `flagship`."),
         Key::new("limits", Shape::Map(&LIMITS), "What a request may be at most."),
-        Key::new("watch", Shape::Map(&WATCH), "What is watched. Checked, not in force yet."),
+        Key::new("watch", Shape::Map(&WATCH), "What is told of and changes nothing."),
     ]],
     others: None,
 };
