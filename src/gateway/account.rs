@@ -12,14 +12,17 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 use crate::control::Snapshot;
+use crate::domain::attribution::INVALID;
 use crate::domain::clock::Timestamp;
 use crate::domain::price::PriceRow;
 use crate::domain::standing::Dimensions;
-use crate::domain::tenant::{Tenant, TenantId};
+use crate::domain::tenant::{Tenant, TenantId, UNATTRIBUTED};
 use crate::domain::window::Span;
 use crate::meter::Meter;
 use crate::meter::counter::Counter;
+use crate::policy::Policy;
 use crate::policy::budget::{Budget, Dimension};
+use crate::policy::plan::OnMissingTenant;
 use crate::telemetry::{Metrics, Traffic};
 
 use super::upstream::Provider;
@@ -35,6 +38,11 @@ const FORGOTTEN_AT_ONCE: usize = 4;
 const REMEMBERED_MODELS: usize = 1_024;
 /// Counters with further dimensions (users, workflows) that one account remembers.
 const REMEMBERED_KEYS: usize = 1_024;
+
+/// Whether a policy takes calls of this tenant, or turns away those that name none.
+pub(super) fn is_taken(tenant: &TenantId, policy: &Policy) -> bool {
+    ![UNATTRIBUTED, INVALID].contains(&tenant.as_str()) || policy.defaults.on_missing_tenant != OnMissingTenant::Reject
+}
 
 /// Whether one tenant meets only one counter of the budget, whatever its calls say.
 fn is_tenants_at_most(budget: &Budget) -> bool {

@@ -71,8 +71,8 @@ impl Line {
         self.first_waits(now).saturating_add(gap(throttle).saturating_mul(self.waiting.load(Ordering::Relaxed)))
     }
 
-    /// Takes a place and waits until everybody before has left. `None`: not before `until`; the first goes after `first`. Those who come at one moment see
-    /// each other here, so what cannot be in time is told at once.
+    /// Takes a place and waits until everybody before has left. `None`: not before `until`; the first goes after `first`. Those
+    /// who come at one moment see each other here, so what cannot be in time is told at once.
     pub(super) async fn stand(self: Arc<Self>, throttle: &Throttle, first: Duration, until: Instant) -> Option<Turn> {
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let place = InLine(Arc::clone(&self));

@@ -11,13 +11,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::control::Snapshot;
-use crate::domain::attribution::{Attribution, INVALID};
+use crate::domain::attribution::Attribution;
 use crate::domain::clock::{Clock, SystemClock};
-use crate::domain::tenant::UNATTRIBUTED;
-use crate::policy::plan::OnMissingTenant;
 use crate::wire::{Family, Framing, Operation, Peek, Target, operation};
 
-use super::account::{Account, Place};
+use super::account::{Account, Place, is_taken};
 use super::admit::Admission;
 use super::call::{self, Call};
 use super::forward::{Detached, Without, forward};
@@ -122,9 +120,7 @@ impl Worker {
         let caller =
             identify(&options.keys, &options.attribution, &inbound.head.headers, &line).map_err(Refused::stranger)?;
         let snapshot = self.gateway.control.load();
-        if [UNATTRIBUTED, INVALID].contains(&caller.tenant.as_str())
-            && snapshot.policy.defaults.on_missing_tenant == OnMissingTenant::Reject
-        {
+        if !is_taken(&caller.tenant, &snapshot.policy) {
             return Err(Refused::missing_tenant());
         }
         let account = self.accounts.borrow_mut().account(&caller.tenant, &snapshot, &self.gateway.presences);

@@ -12,6 +12,7 @@ use crate::telemetry::{Action, Metrics, Mode};
 use crate::wire::Peek;
 
 use super::Worker;
+use super::account::is_taken;
 use super::admit::{self, Admission, Turned};
 use super::call::{Call, content};
 use super::line::Turn;
@@ -100,21 +101,28 @@ impl Worker {
             if turn.is_none() {
                 return Err(self.too_early(call, *waits));
             }
-            self.renew(call, peek, body, marks);
+            self.renew(call, peek, body, marks)?;
         }
     }
 
-    /// The moment of its turn is when a call is judged, and the policy that of the moment.
-    fn renew(&self, call: &mut Call, peek: &Peek<'_>, body: &Bytes, marks: &mut Marks) {
+    /// The moment of its turn is when a call is judged, and the policy and the prices those of the moment.
+    fn renew(&self, call: &mut Call, peek: &Peek<'_>, body: &Bytes, marks: &mut Marks) -> Result<(), Box<Refusal>> {
         call.now = self.gateway.clock.now();
         let snapshot = self.gateway.control.load();
         if snapshot.number == call.snapshot.number {
-            return;
+            return Ok(());
         }
-        let account = self.accounts.borrow_mut().account(&call.account.tenant.id, &snapshot, &self.gateway.presences);
+        let mut accounts = self.accounts.borrow_mut();
+        let account = accounts.account(&call.account.tenant.id, &snapshot, &self.gateway.presences);
+        call.price = call.model.as_ref().and_then(|model| accounts.price(&call.provider, model, &snapshot));
         call.content = content(&snapshot.policy, &account.tenant, call.operation, peek, body);
         (call.snapshot, call.account) = (snapshot, account);
         reply::revision(marks, call);
+        if is_taken(&call.account.tenant.id, &call.snapshot.policy) {
+            Ok(())
+        } else {
+            Err(withheld(Refused::missing_tenant()))
+        }
     }
 
     /// Waits for a turn, or at its head for the rate. `None`: that would take too long.

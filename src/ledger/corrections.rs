@@ -8,7 +8,7 @@ use crate::domain::money::Money;
 use crate::domain::standing::Unit;
 use crate::domain::usage::Basis;
 use crate::meter::counter::CounterName;
-use crate::policy::identity::Identity;
+use crate::policy::identity::Holder;
 
 use super::counters::unit_word;
 use super::doubts::{Remainder, Resolution};
@@ -117,12 +117,12 @@ pub struct InDoubt {
 impl InDoubt {
     fn of_lease(remainder: &Remainder) -> Self {
         let CounterName { identity, key } = &remainder.name;
-        let parsed = Identity::parse(identity);
-        let tenant = parsed.as_ref().and_then(|identity| identity.tenant_of(key));
+        let holder = Holder::parse(identity);
+        let tenant = holder.as_ref().and_then(|holder| holder.tenant_of(key));
         Self {
             id: format!("{LEASE}{}", remainder.id),
             tenant_id: tenant.map(str::to_owned),
-            budget: Some(parsed.map_or_else(|| identity.to_string(), |identity| identity.budget.to_string())),
+            budget: Some(holder.map_or_else(|| identity.to_string(), |holder| holder.budget.to_string())),
             key: Some(key.replace('\u{1f}', ", ")).filter(|key| !key.is_empty()),
             unit: unit_word(remainder.unit).to_owned(),
             amount: remainder.amount,

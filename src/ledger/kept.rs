@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Dimensions;
 use crate::domain::window::Window;
+use crate::policy::condition::Patterns;
 use crate::policy::identity::Identity;
 
 use super::counters;
@@ -30,8 +31,9 @@ struct One {
 impl Kept {
     pub(super) fn read(connection: &Connection) -> Result<Self, LedgerError> {
         let mut kept = Self::default();
+        let patterns = Patterns::unlimited();
         for (text, since) in counters::complete(connection)? {
-            match Identity::parse(&text) {
+            match Identity::parse(&text, &patterns) {
                 Some(identity) => kept.identities.push(One { text, identity, since }),
                 None => kept.strange.push(text),
             }

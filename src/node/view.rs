@@ -20,7 +20,7 @@ use crate::gateway::panics::caught_so_far;
 use crate::meter::counter::{Counter, CounterName};
 use crate::policy::budget::Budget;
 use crate::policy::decision::State;
-use crate::policy::identity::Identity;
+use crate::policy::identity::Holder;
 use crate::policy::{KEY_SEPARATOR, budget_state};
 use crate::telemetry::{BudgetReading, Readings};
 
@@ -90,12 +90,17 @@ fn counter_views(gateway: &Gateway, tenant: Option<&TenantId>) -> Vec<CounterVie
     let budgets = snapshot.policy.budgets.iter();
     let rings: HashMap<&str, Ring> =
         budgets.filter_map(|budget| Some((&*budget.identity, budget.span.ring()?))).collect();
+    // Read once per identity, of which there can be a hundred thousand counters.
+    let mut holders: HashMap<Arc<str>, Option<Holder>> = HashMap::new();
     let mut views = Vec::new();
     gateway.meter.for_each(|identity, key, counter| {
         let Some((Window { start, end }, used)) = held(counter, rings.get(&**identity).copied(), now) else { return };
-        let whose = Identity::parse(identity).and_then(|text| text.tenant_of(key).map(str::to_owned));
-        if tenant.is_some_and(|tenant| whose.is_some_and(|whose| whose != tenant.as_str())) {
-            return;
+        if let Some(tenant) = tenant {
+            let holder = holders.entry(Arc::clone(identity)).or_insert_with(|| Holder::parse(identity));
+            let whose = holder.as_ref().and_then(|holder| holder.tenant_of(key));
+            if whose.is_some_and(|whose| whose != tenant.as_str()) {
+                return;
+            }
         }
         let used = |unit: Unit| used[unit.index()];
         let moment = |at: Timestamp| at.to_string();

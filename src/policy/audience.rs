@@ -5,22 +5,15 @@ use crate::domain::tenant::Tenant;
 
 use super::Policy;
 use super::budget::Dimension;
+use super::coverage::may_count;
 
 /// What a tenant is, and its calls do not say.
-const FIXED: [Dimension; 3] = [Dimension::TenantId, Dimension::Plan, Dimension::Segment];
+pub(super) const FIXED: [Dimension; 3] = [Dimension::TenantId, Dimension::Plan, Dimension::Segment];
 
 impl Policy {
-    /// Whether some call of `tenant` could be counted by a budget: its `match` is judged on tenant, plan and segment alone.
+    /// Whether some call of `tenant` could be counted by a budget.
     pub fn concerns(&self, budget: usize, tenant: &Tenant) -> bool {
-        let dimensions = self.of_tenant(tenant);
-        let Some(budget) = self.budgets.get(budget) else { return false };
-        let judged = budget.matcher.all.iter().filter(|(dimension, _)| FIXED.contains(dimension));
-        let fit = judged.into_iter().all(|(dimension, patterns)| {
-            let value = dimension.of(&dimensions);
-            patterns.iter().any(|pattern| pattern.matches(value))
-        });
-        let known = |dimension: Dimension| FIXED.contains(&dimension).then(|| dimension.of(&dimensions));
-        fit && budget.matcher.when.as_ref().is_none_or(|when| when.may_hold(&known))
+        self.budgets.get(budget).is_some_and(|budget| may_count(self, &budget.matcher, tenant))
     }
 
     /// The name of the one counter that all calls of `tenant` share in a budget; `None` where they may have several.
@@ -32,7 +25,8 @@ impl Policy {
         self.counter_key(budget, &self.of_tenant(tenant))
     }
 
-    fn of_tenant<'a>(&'a self, tenant: &'a Tenant) -> Dimensions<'a> {
+    /// A call of which only that is known.
+    pub(super) fn of_tenant<'a>(&'a self, tenant: &'a Tenant) -> Dimensions<'a> {
         Dimensions {
             tenant_id: tenant.id.as_str(),
             plan: self.plan(tenant).map(|plan| plan.name.as_ref()),

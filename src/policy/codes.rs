@@ -55,7 +55,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E182", "a name, function or sign that conditions do not have"),
     ("E183", "values that do not go together in a condition"),
     ("E184", "a condition that is too long, too deep or too dear"),
-    ("E185", "a condition that is always true, or never"),
+    ("E185", "a condition that is plainly always true, or never"),
     ("E190", "understood, and not supported yet"),
     ("W201", "a match that matched no call of the last seven days"),
     ("W212", "a cap that can starve models that reason"),

@@ -11,9 +11,11 @@ mod cost;
 mod fault;
 mod lex;
 mod pattern;
+mod patterns;
 mod print;
 mod syntax;
 mod test;
+mod values;
 
 use std::fmt;
 
@@ -27,12 +29,15 @@ use fault::{CONSTANT, SIZE};
 use test::{Scene, Test};
 
 pub use fault::{Fault, Stretch};
+pub use patterns::Patterns;
 
 /// The longest text of a condition, in characters.
 pub const LONGEST: usize = 1_000;
 
-/// Why a dimension never has a value: code, message and help. `None`: it can have it.
-pub type Known<'k> = &'k dyn Fn(Dimension, &str) -> Option<(&'static str, String, String)>;
+/// Why a dimension never has a value: code, message and help.
+pub type Refused = (&'static str, String, String);
+/// Why a dimension never has a value. `None`: it can have it.
+pub type Known<'k> = &'k dyn Fn(Dimension, &str) -> Option<Refused>;
 
 /// A condition, valid by construction. Its text is in one form for one meaning, as far as blanks, brackets and quotes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub struct Condition {
 
 impl Condition {
     /// Reads a text, or says every mistake in it.
-    pub fn read(text: &str, known: Known<'_>) -> Result<Self, Vec<Fault>> {
+    pub fn read(text: &str, known: Known<'_>, patterns: &Patterns) -> Result<Self, Vec<Fault>> {
         // Counted from the first characters: of a text of many megabytes nothing else is looked at.
         let length = text.chars().take(LONGEST + 1).count();
         let whole = Stretch { start: 0, length: length.max(1) };
@@ -52,7 +57,7 @@ impl Condition {
             return Err(vec![fault.help("use the fields of `match`, which hold any number of patterns")]);
         }
         let syntax = syntax::read(text).map_err(|fault| vec![fault])?;
-        let judged = Checker::new(text, known).condition(&syntax)?;
+        let judged = Checker::new(text, known, patterns).condition(&syntax)?;
         let steps = steps(&judged);
         if steps > MOST_STEPS {
             return Err(vec![cost::too_dear(steps, syntax.stretch)]);
@@ -62,8 +67,25 @@ impl Condition {
         match condition.judge(&|_| None) {
             Some(true) => Err(vec![always("every call").help("leave `when` out")]),
             Some(false) => Err(vec![always("no call").help("ask for a dimension: `endpointTag != ''`")]),
-            None => Ok(condition),
+            None => condition.reads_back(whole).map(|()| condition),
         }
+    }
+
+    /// What is kept of a condition is its one form, in policies that are printed and in the identities of the ledger. It has
+    /// blanks and brackets that the text may lack, and must be within the limits too.
+    fn reads_back(&self, whole: Stretch) -> Result<(), Vec<Fault>> {
+        let printed = self.to_string();
+        let length = printed.chars().count();
+        let fault = if length > LONGEST {
+            let message = format!("as it is kept, this condition has {length} characters, and {LONGEST} are the most");
+            Fault::new(SIZE, whole, message).help("use the fields of `match`, which hold any number of patterns")
+        } else if syntax::read(&printed).is_err() {
+            let message = format!("as it is kept, this condition nests more than {} deep", syntax::DEEPEST);
+            Fault::new(SIZE, whole, message).help("say it in fewer brackets, or as several budgets")
+        } else {
+            return Ok(());
+        };
+        Err(vec![fault.note("a condition is kept in one form, as `plimsoll print` writes it")])
     }
 
     /// Whether it is true of a call.

@@ -4,6 +4,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::tenant::Tenant;
 
 use super::Policy;
+use super::audience::FIXED;
 use super::budget::{Dimension, Matcher};
 use super::condition::Condition;
 
@@ -18,12 +19,8 @@ pub fn covers(policy: &Policy, tenant: &Tenant, now: Timestamp) -> bool {
 
 /// Whether a call of this tenant can fit: what else the matcher asks for depends on the call.
 pub(super) fn may_count(policy: &Policy, matcher: &Matcher, tenant: &Tenant) -> bool {
-    let of_tenant = |dimension| match dimension {
-        Dimension::TenantId => Some(tenant.id.as_str()),
-        Dimension::Plan => Some(policy.plan(tenant).map_or("", |plan| plan.name.as_ref())),
-        Dimension::Segment => Some(tenant.segment.as_deref().unwrap_or("")),
-        _ => None,
-    };
+    let dimensions = policy.of_tenant(tenant);
+    let of_tenant = |dimension: Dimension| FIXED.contains(&dimension).then(|| dimension.of(&dimensions));
     let fits = |matcher: &Matcher, unknown: bool| {
         let fit = matcher.all.iter().all(|(dimension, globs)| {
             of_tenant(*dimension).map_or(unknown, |value| globs.iter().any(|glob| glob.matches(value)))

@@ -17,7 +17,7 @@ use crate::domain::window::{Period, Span, Window, calendar_window};
 
 use super::KEY_SEPARATOR;
 use super::budget::{Dimension, Matcher};
-use super::condition::Condition;
+use super::condition::{Condition, Patterns};
 use super::glob::Glob;
 
 /// What a budget counts.
@@ -40,6 +40,12 @@ struct Text {
     per: Vec<String>,
     span: String,
     zone: String,
+}
+
+impl Text {
+    fn per(&self) -> Option<Vec<Dimension>> {
+        self.per.iter().map(|word| dimension(word)).collect()
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -69,18 +75,18 @@ impl Conditions {
         }
     }
 
-    fn matcher(&self) -> Option<Matcher> {
+    fn matcher(&self, patterns: &Patterns) -> Option<Matcher> {
         let globs = |texts: &[String]| texts.iter().map(|text| Glob::new(text)).collect();
         let all = self.all.iter().map(|(word, texts)| Some((dimension(word)?, globs(texts))));
         let mut all: Vec<(Dimension, Vec<Glob>)> = all.collect::<Option<_>>()?;
         all.sort();
         let when = match &self.when {
             // What plans and segments there were is over: the text was checked when it was written.
-            Some(text) => Some(Arc::new(Condition::read(text, &|_, _| None).ok()?)),
+            Some(text) => Some(Arc::new(Condition::read(text, &|_, _| None, patterns).ok()?)),
             None => None,
         };
         let not = match &self.not {
-            Some(not) => Some(Box::new(not.matcher()?)),
+            Some(not) => Some(Box::new(not.matcher(patterns)?)),
             None => None,
         };
         Some(Matcher { all, when, not })
@@ -117,21 +123,15 @@ pub(super) fn text(name: &str, matcher: &Matcher, per: &[Dimension], span: Span,
 
 impl Identity {
     /// Reads a text back. `None`: another version of Plimsoll wrote it.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str, patterns: &Patterns) -> Option<Self> {
         let text: Text = serde_json::from_str(text).ok()?;
         Some(Self {
-            budget: text.budget,
-            matcher: text.matches.matcher()?,
-            per: text.per.iter().map(|word| dimension(word)).collect::<Option<_>>()?,
+            matcher: text.matches.matcher(patterns)?,
+            per: text.per()?,
             span: span(&text.span)?,
             zone: TimeZone::get(&text.zone).ok()?,
+            budget: text.budget,
         })
-    }
-
-    /// The tenant that a counter's key names, where there is a counter per tenant.
-    pub fn tenant_of<'a>(&self, key: &'a str) -> Option<&'a str> {
-        let at = self.per.iter().position(|dimension| *dimension == Dimension::TenantId)?;
-        key.split(KEY_SEPARATOR).nth(at)
     }
 
     /// The counter of a row: its key and its window. `None`: this budget does not count it.
@@ -145,6 +145,28 @@ impl Identity {
     /// The window that holds a moment.
     pub fn window(&self, at: Timestamp) -> Window {
         window(self.span, &self.zone, at)
+    }
+}
+
+/// Whose counters they are: of which budget, and what their keys name. Reads no `match`, whose patterns are work.
+#[derive(Debug)]
+pub struct Holder {
+    /// The budget's name.
+    pub budget: Arc<str>,
+    per: Vec<Dimension>,
+}
+
+impl Holder {
+    /// Reads it in the text of an identity. `None`: another version of Plimsoll wrote it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text: Text = serde_json::from_str(text).ok()?;
+        Some(Self { per: text.per()?, budget: text.budget })
+    }
+
+    /// The tenant that a counter's key names, where there is a counter per tenant.
+    pub fn tenant_of<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let at = self.per.iter().position(|dimension| *dimension == Dimension::TenantId)?;
+        key.split(KEY_SEPARATOR).nth(at)
     }
 }
 
@@ -207,7 +229,7 @@ mod tests {
         let per = [Dimension::TenantId, Dimension::UserId];
         let text = text("digest_quota", &matcher, &per, Span::Calendar(Period::Month), "Europe/Berlin");
         insta::assert_snapshot!(text, @r#"{"budget":"digest_quota","match":{"all":{"endpointTag":["digest.*"]},"not":{"all":{"plan":["starter|\"x\""]}}},"per":["tenantId","userId"],"span":"month","zone":"Europe/Berlin"}"#);
-        let identity = Identity::parse(&text).expect("our own text");
+        let identity = Identity::parse(&text, &Patterns::default()).expect("our own text");
         let at = Timestamp::from_seconds(1_795_000_000);
         let (key, window) = identity.place(&call(), at).expect("a counter");
         assert_eq!((key.as_str(), window.contains(at)), ("globex\u{1f}", true));
@@ -220,7 +242,18 @@ mod tests {
         for text in
             ["", "{}", "name|match|per|month|UTC", r#"{"budget":"a","per":["shoeSize"],"span":"month","zone":"UTC"}"#]
         {
-            assert!(Identity::parse(text).is_none(), "{text}");
+            assert!(Identity::parse(text, &Patterns::default()).is_none(), "{text}");
+            assert!(Holder::parse(text).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn whose_a_counter_is_is_told_without_reading_what_it_counts() {
+        let text = r#"{"budget":"a","match":{"when":"of another version"},"per":["plan","tenantId"],"span":"month","zone":"UTC"}"#;
+        assert!(Identity::parse(text, &Patterns::default()).is_none());
+        let holder = Holder::parse(text).expect("a budget and dimensions");
+        assert_eq!((&*holder.budget, holder.tenant_of("growth\u{1f}globex")), ("a", Some("globex")));
+        let shared = Holder::parse(r#"{"budget":"b","per":["plan"],"span":"month","zone":"UTC"}"#).expect("another");
+        assert_eq!(shared.tenant_of("growth"), None);
     }
 }

@@ -9,7 +9,7 @@ use plimsoll::domain::clock::{Clock, ManualClock, Timestamp};
 use serde_json::json;
 
 use super::{CHAT, chat, eventually, post, reason, row, with};
-use crate::harness::{Exchange, Reply, Rig, Setup};
+use crate::harness::{Exchange, KEY, Reply, Rig, Setup};
 
 /// Everything of a tenant at 30 requests a minute, which its first 30 calls use up; after that one each two seconds.
 fn policy(queue: &str) -> String {
@@ -227,6 +227,27 @@ async fn who_stood_in_line_is_judged_by_the_policy_of_its_turn_and_the_line_is_n
     assert!(row["policy"].as_str().is_some_and(|revision| revision.starts_with("r2 ")), "{row}");
     let (overhead, duration) = (row["overhead_us"].as_u64(), row["duration_us"].as_u64());
     assert!(overhead.is_some_and(|took| took < 1_500_000) && duration.is_some_and(|took| took > 1_500_000), "{row}");
+    rig.stop().await;
+}
+
+// Mutation: who names no tenant is asked for one only when it comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_names_no_tenant_is_turned_away_by_the_policy_of_its_turn() {
+    let key = format!("Bearer {KEY}");
+    let nameless =
+        || with(super::anonymous(CHAT).header("authorization", &key), chat("[[tokens=1]] hello").to_string());
+    let before = policy(", queue: 10 s");
+    let rig = Rig::start(Setup { policy: Some(&before), ..Setup::default() }).await;
+    for _ in 0..30 {
+        assert_eq!(rig.send(nameless()).await.status, StatusCode::OK);
+    }
+    let waits = tokio::spawn(crate::harness::send(rig.node.data_address(), nameless()));
+    waiting(&rig, 1).await;
+    let rejecting = before.replace("budgets:", "defaults: { on_missing_tenant: reject }\nbudgets:");
+    std::fs::write(rig.policy_file(), rejecting).expect("a policy");
+    let reply = waits.await.expect("a reply");
+    assert_eq!((reply.status, reason(CHAT, &reply).0.as_str()), (StatusCode::UNAUTHORIZED, "missing_tenant"));
+    assert!(reply.header("plimsoll-policy").starts_with("r2 "), "{:?}", reply.headers);
     rig.stop().await;
 }
 

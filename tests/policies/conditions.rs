@@ -4,8 +4,9 @@ use plimsoll::domain::standing::Dimensions;
 use plimsoll::domain::tenant::{Tenant, TenantId};
 use plimsoll::policy::Policy;
 use plimsoll::policy::budget::Dimension;
-use plimsoll::policy::condition::{Condition, Fault};
+use plimsoll::policy::condition::{Condition, Fault, Patterns};
 use plimsoll::policy::coverage::covers;
+use plimsoll::policy::identity::Identity;
 use plimsoll::policy::trace::why_not_counted;
 
 use super::{compile_text, policy};
@@ -15,7 +16,7 @@ mod oracle;
 
 /// A condition, whatever plans there are.
 fn read(text: &str) -> Result<Condition, Vec<Fault>> {
-    Condition::read(text, &|_, _| None)
+    Condition::read(text, &|_, _| None, &Patterns::default())
 }
 
 fn condition(text: &str) -> Condition {
@@ -69,6 +70,30 @@ fn a_condition_means_what_it_says() {
     ] {
         assert_eq!(condition(text).holds(&call()), expected, "{text}");
     }
+}
+
+/// As in RE2: in the words of all languages, every user with an umlaut would be another matter.
+#[test]
+fn classes_of_patterns_know_ascii() {
+    for (pattern, fitting, other) in [
+        ("^\\w+$", "aZ_9", "ä"),
+        ("^\\W$", "ä", "a"),
+        ("^\\d$", "7", "\u{667}"),
+        ("^\\D$", "\u{667}", "7"),
+        ("^a\\sb$", "a\tb", "a\u{a0}b"),
+        ("^a\\Sb$", "a\u{a0}b", "a b"),
+        ("a\\b", "aä", "ab"),
+        ("a\\B", "ab", "aä"),
+        ("^[\\w.-]+$", "a.b-c", "ä.b"),
+        ("^[^\\W_]+$", "ab", "a_b"),
+        ("^\\\\d$", "\\d", "7"),
+        ("(?i)^Ä\\w$", "äB", "Ää"),
+    ] {
+        let condition = condition(&format!("userId.matches(r'{pattern}')"));
+        let fits = |user| condition.holds(&Dimensions { user_id: Some(user), ..call() });
+        assert!(fits(fitting) && !fits(other), "{pattern}");
+    }
+    condition("promptVersion.matches(r'^\\w{9}$')");
 }
 
 #[test]
@@ -165,12 +190,64 @@ fn whom_a_budget_concerns_is_judged_by_what_is_known_of_a_tenant() {
         ("when: \"tenantId.startsWith('glob')\"", true),
         ("when: \"segment != ''\"", false),
         ("not: { when: \"plan == 'growth' && userId != ''\" }", true),
+        ("not: { when: \"plan == 'growth'\" }", false),
+        ("not: { plan: growth }", false),
+        ("not: { plan: growth, model: o3 }", true),
+        ("not: { plan: starter }", true),
     ] {
         let policy = with_match(matched);
         assert_eq!(policy.concerns(0, &growth), concerned, "{matched}");
         assert_eq!(covers(&policy, &growth, super::now()), concerned, "{matched}");
     }
-    assert!(!covers(&with_match("not: { when: \"plan == 'growth'\" }"), &growth, super::now()));
+}
+
+/// Texts without a blank, which is what their one form has most of.
+#[test]
+fn what_is_kept_of_a_condition_is_within_the_limits_too() {
+    let terms = |count: usize| (0..count).map(|at| format!("userId!='{at:02}'")).collect::<Vec<_>>().join("||");
+    let (fits, longer) = (terms(55), terms(66));
+    assert!(longer.chars().count() < 1_000, "what is written is short enough");
+    let kept = identity(&fits);
+    let counted = Identity::parse(&kept, &Patterns::default()).expect("our own text");
+    assert!(counted.place(&call(), super::now()).is_some());
+    let nots = |count: usize| format!("{}(plan=='a'==true)", "!".repeat(count));
+    let deepest = condition(&nots(14));
+    assert_eq!(read_again(&deepest), deepest);
+    for (text, message) in [
+        (longer, "as it is kept, this condition has 1184 characters, and 1000 are the most"),
+        (nots(15), "as it is kept, this condition nests more than 16 deep"),
+    ] {
+        let faults = read(&text).err().unwrap_or_default();
+        assert_eq!((faults[0].code, &*faults[0].message), ("E184", message));
+    }
+}
+
+fn read_again(condition: &Condition) -> Condition {
+    self::condition(&condition.to_string())
+}
+
+/// A policy of that many budgets, each with a condition of its own.
+fn many(budgets: usize, when: impl Fn(usize) -> String) -> String {
+    let budget = |at| format!("  b{at}: {{ match: {{ when: \"{}\" }}, limit: $1/day, escalation: e }}\n", when(at));
+    let budgets: String = (0..budgets).map(budget).collect();
+    format!(
+        "version: 1\nmode: enforce\nescalations: {{ e: {{ contain: {{ at: 100%, block: all }} }} }}\nbudgets:\n{budgets}"
+    )
+}
+
+#[test]
+fn the_patterns_of_a_policy_share_one_room_and_what_is_written_twice_is_one() {
+    let (same, shown) =
+        compile_text(&many(500, |at| format!("model != '{at}' && userId.matches('^x(abcdefghijklmnop){{20}}')")));
+    assert!(same.policy.is_some(), "{shown}");
+    let (others, _) = compile_text(&many(300, |at| format!("userId.matches('^{at}(abcdefghijklmnop){{20}}')")));
+    assert!(others.policy.is_none());
+    let first = &others.diagnostics[0];
+    assert_eq!((first.code, &*first.message), ("E184", "the patterns of a policy take at most 8 MiB together"));
+    let (large, _) = compile_text(&many(200, |at| format!("userId.matches('{at}x{{1000}}{{1000}}')")));
+    let refused = |message: &str| large.diagnostics.iter().filter(|fault| fault.message == message).count();
+    assert_eq!(refused("this pattern would become too large"), 128, "each was as much work as the largest");
+    assert_eq!(refused("the patterns of a policy take at most 8 MiB together"), 72);
 }
 
 fn identity(when: &str) -> String {
@@ -193,12 +270,12 @@ fn the_condition_belongs_to_what_a_budget_counts() {
     assert!(one.contains(r#""when":"plan == 'starter' && userId != ''""#), "{one}");
     assert_eq!(one, identity("(plan=='starter')  &&  (userId != '')"), "blanks and brackets are no part of it");
     assert_ne!(one, identity("plan == 'starter' || userId != ''"));
-    let read = plimsoll::policy::identity::Identity::parse(&one).expect("our own text");
+    let read = Identity::parse(&one, &Patterns::default()).expect("our own text");
     let at = super::now();
     let starter = Dimensions { plan: Some("starter"), user_id: Some("u"), ..call() };
     assert!(read.place(&starter, at).is_some());
     assert!(read.place(&Dimensions { user_id: None, ..starter }, at).is_none());
     assert!(read.place(&Dimensions { model: "o3", ..starter }, at).is_none());
     let other = one.replace("userId != ''", "userId.lowerAscii() != ''");
-    assert!(plimsoll::policy::identity::Identity::parse(&other).is_none(), "of another version, and not guessed at");
+    assert!(Identity::parse(&other, &Patterns::default()).is_none(), "of another version, and not guessed at");
 }

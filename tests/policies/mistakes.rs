@@ -666,10 +666,10 @@ fn nobody_waits_for_nothing_or_for_ever() {
 fn scopes_without_a_value_do_nothing() {
     let base = MINIMAL.split_once("      contain").expect("a first step").0;
     for (step, place) in [
-        ("contain: { at: 100%, cap_output_tokens: {} }", "9:18"),
-        ("contain: { at: 100%, throttle: { queue: 3 s } }", "9:18"),
-        ("decide: { at: 100%, ask: log, within: 1 day, otherwise: { throttle: {} } }", "9:65"),
-        ("decide: { at: 100%, ask: log, within: 1 day, otherwise: { cap_output_tokens: {} } }", "9:65"),
+        ("contain: { at: 100%, cap_output_tokens: {} }", "9:47"),
+        ("contain: { at: 100%, throttle: { queue: 3 s } }", "9:40"),
+        ("decide: { at: 100%, ask: log, within: 1 day, otherwise: { throttle: {} } }", "9:75"),
+        ("decide: { at: 100%, ask: log, within: 1 day, otherwise: { cap_output_tokens: {} } }", "9:84"),
     ] {
         let (_, shown) = compile_text(&format!("{base}      {step}\n"));
         assert!(

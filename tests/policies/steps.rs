@@ -110,6 +110,18 @@ fn a_rollout_must_be_a_share_and_have_something_to_roll_out() {
        |                                         ^^^^^^^ does nothing
        = help: add an action, or delete it: everybody is told in any case
     ");
+    for nobody in ["cap_output_tokens: {}", "throttle: { queue: 3 s }", "route: {}"] {
+        let shown = wrong(&format!("notify: [log], {nobody}"));
+        assert!(shown.contains("E141") && shown.contains("` does nothing"), "{shown}");
+    }
+    insta::assert_snapshot!(wrong("notify: [log], cap_output_tokens: {}"), @r"
+    error[E141]: `cap_output_tokens` does nothing
+      --> policy.yaml:10:60
+       |
+    10 |     degrade: { at: 110%, notify: [log], cap_output_tokens: {} }
+       |                                                            ^
+       = help: name a scope, as in `{ all: 600 }`, or leave it out
+    ");
     let warns =
         LADDER.replace("    contain:", "    warning: { at: 90%, notify: [log], rollout: 5% of tenants }\n    contain:");
     insta::assert_snapshot!(compile_text(&warns).1, @r"

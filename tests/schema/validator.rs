@@ -25,39 +25,10 @@ impl Validator<'_> {
         };
         for (keyword, rule) in keywords {
             match keyword.as_str() {
-                "$schema" | "$defs" | "title" | "description" | "examples" | "properties" | "additionalProperties" => {}
                 "$ref" => {
                     let name = rule.as_str().and_then(|name| name.strip_prefix("#/$defs/")).expect("a definition");
                     let definition = self.definitions.get(name).unwrap_or_else(|| panic!("`{name}` is not defined"));
                     self.check(definition, value, path, faults);
-                }
-                "type" => {
-                    let types = rule.as_array().map_or(std::slice::from_ref(rule), Vec::as_slice);
-                    if !types.iter().any(|one| is_of(value, one.as_str().expect("a type"))) {
-                        faults.push(format!("{path}: {value} is not of type {rule}"));
-                    }
-                }
-                "enum" => {
-                    if !rule.as_array().expect("values").contains(value) {
-                        faults.push(format!("{path}: {value} is none of {rule}"));
-                    }
-                }
-                "pattern" => {
-                    if value.as_str().is_some_and(|text| !fits(rule.as_str().expect("a pattern"), text)) {
-                        faults.push(format!("{path}: {value} does not fit {rule}"));
-                    }
-                }
-                "minimum" => {
-                    if value.as_f64() < rule.as_f64() && value.is_number() {
-                        faults.push(format!("{path}: {value} is below {rule}"));
-                    }
-                }
-                "required" => {
-                    for name in rule.as_array().expect("names").iter().filter_map(Value::as_str) {
-                        if value.is_object() && value.get(name).is_none() {
-                            faults.push(format!("{path}: `{name}` is missing"));
-                        }
-                    }
                 }
                 "items" => {
                     for (at, item) in value.as_array().into_iter().flatten().enumerate() {
@@ -74,7 +45,7 @@ impl Validator<'_> {
                         faults.push(format!("{path}: {value} fits none of the alternatives"));
                     }
                 }
-                other => panic!("the keyword `{other}` is not known here"),
+                keyword => faults.extend(plain(keyword, rule, value).into_iter().map(|what| format!("{path}: {what}"))),
             }
         }
         self.properties(schema, value, path, faults);
@@ -87,6 +58,31 @@ impl Validator<'_> {
             self.check(known.unwrap_or(others), value, &format!("{path}/{name}"), faults);
         }
     }
+}
+
+/// What a keyword without schemas of its own says against a value.
+fn plain(keyword: &str, rule: &Value, value: &Value) -> Vec<String> {
+    let fault = match keyword {
+        "$schema" | "$defs" | "title" | "description" | "examples" | "properties" | "additionalProperties" => None,
+        "type" => {
+            let types = rule.as_array().map_or(std::slice::from_ref(rule), Vec::as_slice);
+            let is_one = types.iter().any(|one| is_of(value, one.as_str().expect("a type")));
+            (!is_one).then(|| format!("{value} is not of type {rule}"))
+        }
+        "enum" => (!rule.as_array().expect("values").contains(value)).then(|| format!("{value} is none of {rule}")),
+        "pattern" => {
+            let is_wrong = value.as_str().is_some_and(|text| !fits(rule.as_str().expect("a pattern"), text));
+            is_wrong.then(|| format!("{value} does not fit {rule}"))
+        }
+        "minimum" => (value.as_f64() < rule.as_f64() && value.is_number()).then(|| format!("{value} is below {rule}")),
+        "required" => {
+            let names = rule.as_array().expect("names").iter().filter_map(Value::as_str);
+            let missing = names.filter(|name| value.is_object() && value.get(name).is_none());
+            return missing.map(|name| format!("`{name}` is missing")).collect();
+        }
+        other => panic!("the keyword `{other}` is not known here"),
+    };
+    fault.into_iter().collect()
 }
 
 fn is_of(value: &Value, name: &str) -> bool {

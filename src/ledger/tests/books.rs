@@ -7,13 +7,14 @@ use crate::domain::price::{PriceBook, PriceRow};
 use crate::domain::standing::Unit;
 use crate::meter::counter::{CounterName, WindowCounter};
 use crate::meter::reservation::Posting;
+use crate::policy::condition::Patterns;
 use crate::policy::identity::Identity;
 
 /// Counts every tenant's calls by calendar month in UTC.
 pub(super) const MONTH: &str = r#"{"budget":"tenant_month","per":["tenantId"],"span":"month","zone":"UTC"}"#;
 
 pub(super) fn month(tenant: &str) -> Arc<WindowCounter> {
-    let identity = Identity::parse(MONTH).expect("an identity");
+    let identity = Identity::parse(MONTH, &Patterns::default()).expect("an identity");
     let probe = entry("probe", tenant, None);
     let (key, window) = identity.place(&probe.dimensions(), probe.admitted_at).expect("a counter");
     let name = CounterName { identity: Arc::from(MONTH), key: Arc::from(key) };

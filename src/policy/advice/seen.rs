@@ -7,7 +7,7 @@ use crate::diagnostic::Diagnostic;
 use crate::domain::model::is_release_of;
 use crate::policy::Policy;
 use crate::policy::budget::{Dimension, Matcher};
-use crate::policy::condition::Condition;
+use crate::policy::condition::{Condition, Patterns};
 use crate::policy::glob::Glob;
 use crate::policy::reader::nearest;
 use crate::policy::tree::Node;
@@ -103,11 +103,12 @@ const OPEN: [(Dimension, &str); 5] = [
 /// `W201`: what no call had.
 pub(super) fn never_matched(text: &Text, seen: &Seen) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
+    let patterns = Patterns::unlimited();
     for (_, budget) in text.section("budgets") {
         let matches = child(budget, "match").map_or(&[][..], entries);
         for (key, node) in matches {
             if key.text == "when" {
-                warnings.extend(never_true(node, seen));
+                warnings.extend(never_true(node, seen, &patterns));
                 continue;
             }
             let Some((dimension, noun)) = OPEN.into_iter().find(|(one, _)| one.as_str() == key.text) else { continue };
@@ -135,8 +136,8 @@ pub(super) fn never_matched(text: &Text, seen: &Seen) -> Vec<Diagnostic> {
 }
 
 /// `W201` for a condition that no call's tag and model leave possible, or no value of another dimension that was looked at.
-fn never_true(node: &Node, seen: &Seen) -> Option<Diagnostic> {
-    let condition = Condition::read(scalar(node)?, &|_, _| None).ok()?;
+fn never_true(node: &Node, seen: &Seen, patterns: &Patterns) -> Option<Diagnostic> {
+    let condition = Condition::read(scalar(node)?, &|_, _| None, patterns).ok()?;
     let by_calls = !seen.calls.is_empty()
         && !seen.calls.iter().any(|calls| condition.may_hold(&|dimension| calls.value(dimension)));
     let by_values = seen.values.iter().any(|(dimension, values)| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Place};
-use crate::domain::attribution::{DataMode, Environment};
+use crate::domain::attribution::{DataMode, Environment, INVALID};
 use crate::policy::budget::Dimension;
 use crate::policy::condition::{Condition, Fault, Stretch};
 use crate::policy::reader::{Entry, Problems, expect_str, nearest};
@@ -15,7 +15,7 @@ use super::Ground;
 pub(super) fn condition(node: &Node, ground: &Ground<'_, '_>, problems: &mut Problems) -> Option<Arc<Condition>> {
     let text = expect_str(node, "`when`", problems)?;
     let known = |dimension: Dimension, value: &str| impossible(dimension, value, ground);
-    match Condition::read(text, &known) {
+    match Condition::read(text, &known, &ground.patterns) {
         Ok(condition) => Some(Arc::new(condition)),
         Err(faults) => {
             problems.extend(faults.into_iter().map(|fault| diagnostic(fault, node, text)));
@@ -24,8 +24,8 @@ pub(super) fn condition(node: &Node, ground: &Ground<'_, '_>, problems: &mut Pro
     }
 }
 
-/// Plans and segments must be defined, data modes and environments are closed lists: a value beyond them is of no call, and the
-/// budget would silently count nothing.
+/// Plans and segments must be defined, data modes and environments are closed lists: another value is a slip, for which the
+/// budget would silently count nothing. Calls also have the mark of a word that was refused.
 fn impossible(dimension: Dimension, value: &str, ground: &Ground<'_, '_>) -> Option<(&'static str, String, String)> {
     let modes = [DataMode::Real, DataMode::Test, DataMode::Demo].map(DataMode::as_str);
     let places = [Environment::Prod, Environment::Staging, Environment::Dev].map(Environment::as_str);
@@ -37,7 +37,7 @@ fn impossible(dimension: Dimension, value: &str, ground: &Ground<'_, '_>) -> Opt
         Dimension::Environment => ("E111", places.map(str::to_owned).to_vec()),
         _ => return None,
     };
-    if valid.iter().any(|known| known == value) {
+    if valid.iter().any(|known| known == value) || (code == "E111" && value == INVALID) {
         return None;
     }
     let name = dimension.as_str();

@@ -148,11 +148,21 @@ pub(super) fn cap(node: &Node, problems: &mut Problems) -> Option<Cap> {
         return Some(Cap { tokens: Scoped::everywhere(tokens(node, problems)?), reasoning: None });
     };
     let mut fields = Fields::of(node, "`cap_output_tokens`", problems)?;
+    let before = problems.len();
     let mut take = |name| fields.value(name).and_then(|node| tokens(node, problems));
     let (all, non_critical, reasoning) = (take("all"), take("non_critical"), take("reasoning_models"));
     fields.finish("not a scope", problems);
     let is_empty = all.is_none() && non_critical.is_none() && reasoning.is_none();
+    if is_empty && problems.len() == before {
+        problems.push(nothing(node, "`cap_output_tokens`", "600"));
+    }
     (!is_empty).then_some(Cap { tokens: Scoped { all, non_critical }, reasoning })
+}
+
+/// An action for nobody, which reads like a rule.
+fn nothing(node: &Node, what: &str, example: &str) -> Diagnostic {
+    let fault = Diagnostic::error("E141", format!("{what} does nothing")).at(&node.place, "");
+    fault.help(format!("name a scope, as in `{{ all: {example} }}`, or leave it out"))
 }
 
 fn tokens(node: &Node, problems: &mut Problems) -> Option<u64> {
@@ -208,6 +218,7 @@ fn scoped<T>(
     read: impl Fn(&Node, &mut Problems) -> Option<T>,
 ) -> Option<Scoped<T>> {
     let Kind::Map(_) = node.kind else { return read(node, problems).map(Scoped::everywhere) };
+    let before = problems.len();
     let mut fields = Fields::of(node, what, problems)?;
     let all = fields.value("all").and_then(|node| read(node, problems));
     let non_critical = fields.value("non_critical").and_then(|node| read(node, problems));
@@ -215,7 +226,11 @@ fn scoped<T>(
         fields.take(key);
     }
     fields.finish("not a scope", problems);
-    if all.is_none() && non_critical.is_none() { None } else { Some(Scoped { all, non_critical }) }
+    let is_empty = all.is_none() && non_critical.is_none();
+    if is_empty && problems.len() == before {
+        problems.push(nothing(node, what, "…"));
+    }
+    (!is_empty).then_some(Scoped { all, non_critical })
 }
 
 fn status(node: &Node, problems: &mut Problems) -> Option<u16> {

@@ -24,6 +24,7 @@ use jiff::tz::TimeZone;
 use crate::diagnostic::{self, Diagnostic, Source};
 use crate::domain::clock::Timestamp;
 
+use super::condition::Patterns;
 use super::exchange::Exchange;
 use super::reader::{Entry, Problems, expect_str, expect_word, nearest};
 use super::route::{Abilities, Route};
@@ -99,6 +100,7 @@ struct Ground<'t, 's> {
     zone_name: String,
     exchange: Exchange,
     routes: BTreeMap<Arc<str>, Arc<Route>>,
+    patterns: Patterns,
 }
 
 fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut Problems) -> Policy {
@@ -106,7 +108,7 @@ fn build(document: Document<'_>, surroundings: &Surroundings<'_>, problems: &mut
     let exchange = currency::exchange(&document, problems);
     let (zone, zone_name) = timezone(&document, problems);
     let routes = routes::all(&document, surroundings, problems);
-    let ground = Ground { document, surroundings, zone, zone_name, exchange, routes };
+    let ground = Ground { document, surroundings, zone, zone_name, exchange, routes, patterns: Patterns::default() };
     let (plans, plan_limits) = rules::plans(&ground, problems);
     let segments = segments::all(&ground, problems);
     let endpoints = rules::endpoints(&ground, problems);

@@ -6,11 +6,13 @@ use crate::policy::budget::Dimension;
 use crate::policy::reader::nearest;
 
 use super::Known;
-use super::cost::{MOST_STEPS, steps};
+use super::cost::{MOST_STEPS, PATTERN, steps};
 use super::fault::{Fault, SIZE, Stretch, TYPE, UNKNOWN};
-use super::pattern::{Pattern, Unusable};
+use super::pattern::Unusable;
+use super::patterns::{MOST_BYTES, Patterns};
 use super::syntax::{Kind, Syntax};
 use super::test::{LOOPS, Number, Order, Part, Test, Text};
+use super::values::{Item, impossible};
 
 /// What functions there are, each as it is called.
 const FUNCTIONS: [(&str, &str); 7] = [
@@ -56,14 +58,18 @@ pub(super) fn near_name(name: &str) -> Option<&'static str> {
 pub(super) struct Checker<'k> {
     text: Vec<char>,
     known: Known<'k>,
+    patterns: &'k Patterns,
+    /// How many patterns there were so far.
+    patterned: u64,
     faults: Vec<Fault>,
-    /// The names of the items of the loops around, outermost first.
-    items: Vec<Arc<str>>,
+    /// The items of the loops around, outermost first.
+    items: Vec<Item>,
 }
 
 impl<'k> Checker<'k> {
-    pub(super) fn new(text: &str, known: Known<'k>) -> Self {
-        Self { text: text.chars().collect(), known, faults: Vec::new(), items: Vec::new() }
+    pub(super) fn new(text: &str, known: Known<'k>, patterns: &'k Patterns) -> Self {
+        let text = text.chars().collect();
+        Self { text, known, patterns, patterned: 0, faults: Vec::new(), items: Vec::new() }
     }
 
     /// The condition that a tree means.
@@ -126,14 +132,14 @@ impl<'k> Checker<'k> {
     }
 
     fn name(&mut self, name: &str, stretch: Stretch) -> Option<Text> {
-        if let Some(depth) = self.items.iter().position(|item| **item == *name) {
-            return Some(Text::Item { depth, name: Arc::clone(&self.items[depth]) });
+        if let Some(depth) = self.items.iter().position(|item| *item.name == *name) {
+            return Some(Text::Item { depth, name: Arc::clone(&self.items[depth].name) });
         }
         if let Some((_, dimension)) = Dimension::ALL.into_iter().find(|(known, _)| *known == name) {
             return Some(Text::Of(dimension));
         }
         let fault = Fault::new(UNKNOWN, stretch, format!("unknown name `{name}`")).note(names());
-        let near = near_name(name).or_else(|| nearest(name, self.items.iter().map(|item| &**item)));
+        let near = near_name(name).or_else(|| nearest(name, self.items.iter().map(|item| &*item.name)));
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("write `'{name}'` if it is a text"),
@@ -227,11 +233,12 @@ impl<'k> Checker<'k> {
         Some(Test::OneOf { text, list: list.into() })
     }
 
-    /// What is written out must be a value that the dimension can have.
+    /// What is written out must be a value that the text can have. An item that is compared twice is told of once.
     fn possible(&mut self, text: &Text, beside: &Syntax) {
-        let (Text::Of(dimension), Kind::Text(value)) = (text, &beside.kind) else { return };
-        if let Some((code, message, help)) = (self.known)(*dimension, value).filter(|_| !value.is_empty()) {
-            self.faults.push(Fault::new(code, beside.stretch, message).help(help));
+        for fault in impossible(text, beside, &self.items, self.known) {
+            if !self.faults.contains(&fault) {
+                self.faults.push(fault);
+            }
         }
     }
 
@@ -303,18 +310,34 @@ impl<'k> Checker<'k> {
             let fault = Fault::new(TYPE, pattern.stretch, "a pattern is a text that is written out");
             return self.fault(fault.label("it is made ready when the policy is loaded"));
         };
-        let fault = match Pattern::new(written) {
+        // Not one more is made than a condition could pay for.
+        self.patterned += 1;
+        if self.patterned * PATTERN > MOST_STEPS {
+            let fault = Fault::new(
+                SIZE,
+                pattern.stretch,
+                format!("a condition holds at most {} patterns", MOST_STEPS / PATTERN),
+            );
+            return self.fault(fault.help("join patterns with `|`, or use the fields of `match`"));
+        }
+        let fault = match self.patterns.pattern(written) {
             Ok(pattern) => return Some(Test::Fits { text: text?, pattern }),
             Err(Unusable::Invalid(reason)) => {
                 Fault::new(super::fault::SYNTAX, pattern.stretch, "not a regular expression").label(reason)
             }
             Err(Unusable::WordBoundary) => {
-                let fault = Fault::new(UNKNOWN, pattern.stretch, "`\\b` in all languages is not part of patterns here");
-                fault.help("write `(?-u:\\b)`, which knows ASCII")
+                let fault =
+                    Fault::new(UNKNOWN, pattern.stretch, "`\\<`, `\\>` and `\\b{…}` are not part of patterns here");
+                fault.help("write `\\b` for the edge of a word")
             }
             Err(Unusable::TooLarge) => {
                 let fault = Fault::new(SIZE, pattern.stretch, "this pattern would become too large");
-                fault.help("use smaller counts, or `(?-u:\\w)`, which knows ASCII, in place of `\\w`")
+                fault.help("use smaller counts, and no classes of all languages, such as `\\p{L}`")
+            }
+            Err(Unusable::NoRoom) => {
+                let message = format!("the patterns of a policy take at most {} MiB together", MOST_BYTES >> 20);
+                let fault = Fault::new(SIZE, pattern.stretch, message).label("no room is left for this one");
+                fault.help("use simpler patterns, or the fields of `match`")
             }
         };
         self.fault(fault)
@@ -325,7 +348,7 @@ impl<'k> Checker<'k> {
             let fault = Fault::new(TYPE, list.stretch, "a loop goes over a list that is written out");
             return self.fault(fault.help("write `['a', 'b'].exists(x, …)`"));
         };
-        let items = self.list(items);
+        let texts = self.list(items);
         let Kind::Name(name) = &item.kind else {
             return self.fault(Fault::new(TYPE, item.stretch, "a loop needs a name for its item").help("write `x`"));
         };
@@ -333,15 +356,17 @@ impl<'k> Checker<'k> {
         if depth == LOOPS {
             return self.fault(Fault::new(SIZE, named, format!("at most {LOOPS} loops stand within each other")));
         }
-        if Dimension::ALL.iter().any(|(known, _)| known == name) || self.items.iter().any(|known| **known == **name) {
+        if Dimension::ALL.iter().any(|(known, _)| known == name) || self.items.iter().any(|known| *known.name == **name)
+        {
             let fault = Fault::new(UNKNOWN, item.stretch, format!("`{name}` already means something else"));
             return self.fault(fault.help("write `x`"));
         }
-        let item: Arc<str> = Arc::from(name.as_str());
-        self.items.push(Arc::clone(&item));
+        let item = Item::of(name, items);
+        let name = Arc::clone(&item.name);
+        self.items.push(item);
         let body = self.test(body, "a loop asks for true or false", "==");
         self.items.pop();
-        let test = Test::Each { every, depth, item, list: items?.into(), body: Box::new(body?) };
+        let test = Test::Each { every, depth, item: name, list: texts?.into(), body: Box::new(body?) };
         let steps = steps(&test);
         if steps > MOST_STEPS {
             return self.fault(super::cost::too_dear(steps, named));

@@ -6,7 +6,7 @@ use super::test::{Number, Test, Text};
 /// The most steps that one judgement may take. A step is one comparison of texts or numbers.
 pub(super) const MOST_STEPS: u64 = 200;
 /// A pattern looks at every byte of its text.
-const PATTERN: u64 = 10;
+pub(super) const PATTERN: u64 = 10;
 
 /// The fault of what takes more.
 pub(super) fn too_dear(steps: u64, stretch: Stretch) -> Fault {

@@ -9,7 +9,7 @@ use super::test::Order;
 
 /// How deep brackets, choices and `!` may nest.
 pub(super) const DEEPEST: usize = 16;
-/// How many comparisons or calls may follow each other: each makes the tree one deeper.
+/// How many comparisons, or calls, may follow each other: each makes the tree one deeper.
 const LONGEST_CHAIN: usize = 4;
 
 /// A part of a condition.
@@ -147,9 +147,14 @@ impl Parser {
         fault.help("say it in fewer brackets, or as several budgets")
     }
 
-    /// Goes one level down for as long as `read` lasts.
+    fn too_many(&self, what: &str, help: &str) -> Fault {
+        let message = format!("at most {LONGEST_CHAIN} {what} follow each other");
+        Fault::new(SIZE, self.stretch(), message).help(help)
+    }
+
+    /// Goes one level down for as long as `read` lasts. The whole condition is a level, and what nests comes below it.
     fn deeper(&mut self, read: impl FnOnce(&mut Self) -> Result<Syntax, Fault>) -> Result<Syntax, Fault> {
-        if self.depth >= DEEPEST {
+        if self.depth > DEEPEST {
             return Err(self.too_deep());
         }
         self.depth += 1;
@@ -192,7 +197,7 @@ impl Parser {
 
     fn relation(&mut self) -> Result<Syntax, Fault> {
         let mut left = self.unary()?;
-        for _ in 0..LONGEST_CHAIN {
+        for so_far in 0..=LONGEST_CHAIN {
             let order = match self.peek() {
                 Some(Token::Sign(sign)) => match ORDERS.into_iter().find(|(known, _)| known == sign) {
                     Some((_, order)) => Some(order),
@@ -201,6 +206,9 @@ impl Parser {
                 Some(Token::Name(name)) if name == "in" => None,
                 _ => return Ok(left),
             };
+            if so_far == LONGEST_CHAIN {
+                break;
+            }
             self.at += 1;
             let right = self.unary()?;
             let stretch = left.stretch.to(right.stretch);
@@ -211,7 +219,7 @@ impl Parser {
             };
             left = Syntax { stretch, kind };
         }
-        Err(self.too_deep())
+        Err(self.too_many("comparisons", "join comparisons with `&&`"))
     }
 
     fn unary(&mut self) -> Result<Syntax, Fault> {
@@ -234,14 +242,18 @@ impl Parser {
 
     fn member(&mut self) -> Result<Syntax, Fault> {
         let mut syntax = self.primary()?;
-        for _ in 0..LONGEST_CHAIN {
+        for so_far in 0..=LONGEST_CHAIN {
             if self.is("[") {
                 let fault = Fault::new(UNKNOWN, self.stretch(), "nothing in a condition is taken by its number");
                 return Err(fault.label("not part of conditions"));
             }
-            if !self.take(".") {
+            if !self.is(".") {
                 return Ok(syntax);
             }
+            if so_far == LONGEST_CHAIN {
+                break;
+            }
+            self.at += 1;
             let named = self.stretch();
             let Some(Token::Name(name)) = self.peek() else { return Err(self.unexpected("a function")) };
             let name = name.clone();
@@ -253,7 +265,7 @@ impl Parser {
             let stretch = syntax.stretch.to(end);
             syntax = Syntax { stretch, kind: Kind::Call { name, named, on: Some(Box::new(syntax)), arguments } };
         }
-        Err(self.too_deep())
+        Err(self.too_many("calls", "a test is not asked anything further: join tests with `&&`"))
     }
 
     fn primary(&mut self) -> Result<Syntax, Fault> {

@@ -81,6 +81,43 @@ fn values_that_the_policy_does_not_know_are_of_no_call() {
 }
 
 #[test]
+fn loops_and_choices_know_what_plans_there_are_too() {
+    insta::assert_snapshot!(told("\"['growht', 'starter'].exists(p, plan == p || plan != p)\""), @r#"
+    error[E131]: plan `growht` is not defined
+     --> policy.yaml:7:15
+      |
+    7 |       when: "['growht', 'starter'].exists(p, plan == p || plan != p)"
+      |               ^^^^^^^^
+      = help: did you mean `growth`?
+    "#);
+    insta::assert_snapshot!(told("\"(userId == '' ? plan : segment) == 'growht'\""), @r#"
+    error[E131]: plan `growht` is not defined
+     --> policy.yaml:7:49
+      |
+    7 |       when: "(userId == '' ? plan : segment) == 'growht'"
+      |                                                 ^^^^^^^^
+      = help: did you mean `growth`?
+    "#);
+    insta::assert_snapshot!(told("\"plan in ['starter'] && plan != (userId == '' ? 'grwth' : 'growth')\""), @r#"
+    error[E131]: plan `grwth` is not defined
+     --> policy.yaml:7:61
+      |
+    7 |       when: "plan in ['starter'] && plan != (userId == '' ? 'grwth' : 'growth')"
+      |                                                             ^^^^^^^
+      = help: did you mean `growth`?
+    "#);
+    for fine in [
+        "(userId == '' ? plan : model) == 'gpt-4o'",
+        "['', 'starter'].all(p, plan != p)",
+        "['gpt-4o'].exists(m, model == m)",
+        "plan.startsWith('grwth')",
+        "dataMode == '_invalid' || environment in ['_invalid']",
+    ] {
+        assert_eq!(told(&format!("\"{fine}\"")), "", "{fine}");
+    }
+}
+
+#[test]
 fn types_are_told_at_the_value_that_was_written_out() {
     insta::assert_snapshot!(told("size(plan) == '3' || plan == 3 || userId && plan < true"), @r"
     error[E183]: a number is not compared with a text
@@ -192,7 +229,7 @@ fn what_costs_too_much_is_refused_when_it_is_loaded() {
       |
     7 |       when: model.matches('a{1000}{1000}')
       |                           ^^^^^^^^^^^^^^^
-      = help: use smaller counts, or `(?-u:\w)`, which knows ASCII, in place of `\w`
+      = help: use smaller counts, and no classes of all languages, such as `\p{L}`
     ");
 }
 
@@ -278,8 +315,10 @@ fn every_other_slip_has_its_code_and_its_characters() {
         ("plan.matches(model)", "E183", 13, 5),
         ("plan.matches('(')", "E181", 13, 3),
         ("plan.matches('(a)\\\\1')", "E181", 13, 8),
-        ("plan.matches(r'\\bx')", "E182", 13, 6),
-        ("plan.matches('\\\\w{9}')", "E184", 13, 8),
+        ("plan.matches(r'\\<x')", "E182", 13, 6),
+        ("plan.matches(r'\\b{start}x')", "E182", 13, 13),
+        ("plan.matches(r'[A-\\d]')", "E181", 13, 9),
+        ("plan.matches('\\\\pL{9}')", "E184", 13, 9),
         ("plan.exists(x, x == '')", "E183", 0, 4),
         ("['a'].exists('x', plan == '')", "E183", 13, 3),
         ("['a'].exists(plan, plan == '')", "E182", 13, 4),
@@ -290,6 +329,21 @@ fn every_other_slip_has_its_code_and_its_characters() {
         let (found, from, long, message) = first(text);
         assert_eq!((found, from, long), (code, start, length), "{text}: {message}");
     }
+}
+
+#[test]
+fn what_nests_and_what_follows_each_other_is_counted_as_it_is_said() {
+    let nested = |times: usize| format!("{}plan == 'a'{}", "(".repeat(times), ")".repeat(times));
+    assert!(read(&nested(16)).is_ok());
+    assert_eq!(first(&nested(17)).3, "a condition nests at most 16 deep");
+    let compared = |times: usize| format!("plan == 'a'{}", " == true".repeat(times - 1));
+    assert!(read(&compared(4)).is_ok());
+    assert_eq!(first(&compared(5)), ("E184", 36, 2, "at most 4 comparisons follow each other".to_owned()));
+    let called = format!("plan{}", ".size()".repeat(5));
+    assert_eq!(first(&called), ("E184", 32, 1, "at most 4 calls follow each other".to_owned()));
+    let patterns = |times: usize| vec!["plan.matches('a')"; times].join("||");
+    assert!(read(&patterns(20)).is_ok());
+    assert_eq!(first(&patterns(21)), ("E184", 393, 3, "a condition holds at most 20 patterns".to_owned()));
 }
 
 /// Far more than any of them takes, however slow and busy the machine.

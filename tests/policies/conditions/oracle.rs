@@ -179,6 +179,51 @@ fn what_is_printed_is_read_as_the_same_condition() {
     });
 }
 
+/// A text of many terms without a blank that is not needed, up to the longest that is read.
+fn long() -> impl Strategy<Value = String> {
+    let term = prop_oneof![
+        5 => leaf(0).prop_map(|term| if term.contains("' '") { term } else { term.replace(" in ", "\u{1}").replace(' ', "").replace('\u{1}', " in ") }),
+        1 => Just("!(plan=='a'==true)".to_owned()),
+        1 => Just("userId!='\u{2}\u{3}'".to_owned()),
+    ];
+    let terms = prop::collection::vec((term, select(vec!["&&", "||"])), 1..60);
+    terms.prop_map(|terms| {
+        let mut text = "userId<'aa'".to_owned();
+        for (term, sign) in terms {
+            if text.chars().count() + term.chars().count() + 2 <= 1_000 {
+                text = format!("{text}{sign}{term}");
+            }
+        }
+        text
+    })
+}
+
+#[test]
+fn what_is_accepted_reads_back_however_long_it_becomes() {
+    cases(500, |runner| {
+        let law = |text: String| {
+            match read(&text) {
+                Ok(condition) => {
+                    let printed = condition.to_string();
+                    let again =
+                        read(&printed).map_err(|faults| TestCaseError::fail(format!("{printed}: {faults:?}")))?;
+                    prop_assert_eq!(&again, &condition, "{}", printed);
+                }
+                Err(faults) => {
+                    prop_assert!(
+                        faults.iter().all(|fault| ["E184", "E185"].contains(&fault.code)),
+                        "{} {:?}",
+                        text,
+                        faults
+                    );
+                }
+            }
+            Ok(())
+        };
+        runner.run(&long(), law).map_err(|fault| fault.to_string())
+    });
+}
+
 /// What is taken for a condition after a slip is CEL too, with the same meaning: nothing is skipped and nothing guessed.
 #[test]
 fn what_a_slip_leaves_is_refused_or_means_the_same_to_both() {
