@@ -123,21 +123,21 @@ fn a_policy_whose_folder_cannot_be_read_any_more_is_taken_back() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "$1/month");
-    let (spoils, tenants) = (Arc::new(AtomicBool::new(false)), folder.path().join("tenants.csv"));
-    let (spoilt, file) = (Arc::clone(&spoils), tenants.clone());
+    let (begins, tenants) = (Arc::new(AtomicBool::new(false)), folder.path().join("tenants.csv"));
+    let (is_time, file) = (Arc::clone(&begins), tenants.clone());
     let known = move || {
         // Validated by now, and not yet written.
-        if spoilt.load(Ordering::Relaxed) {
+        if is_time.load(Ordering::Relaxed) {
             fs::write(&file, [0xff]).map_err(|error| error.to_string())?;
         }
         Ok(Vec::new())
     };
     let control = beside(folder.path(), History { tenants: Box::new(known), ..History::none() });
-    spoils.store(true, Ordering::Relaxed);
+    begins.store(true, Ordering::Relaxed);
     let old = fs::read_to_string(folder.path().join("policy.yaml")).expect("a policy");
     control.apply(&Change::Text(old.replace("$1/", "$2/")), None).expect_err("tenants that are no text");
     assert_eq!(fs::read_to_string(folder.path().join("policy.yaml")).expect("a policy"), old);
-    spoils.store(false, Ordering::Relaxed);
+    begins.store(false, Ordering::Relaxed);
     fs::remove_file(&tenants).expect("it is there");
     assert!(control.reload().is_none(), "nothing has changed");
 }
