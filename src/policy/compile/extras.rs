@@ -143,7 +143,8 @@ fn margin(ground: &Ground<'_, '_>, problems: &mut Problems) {
 fn is_weekday_and_time(text: &str) -> bool {
     let days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     let Some((day, time)) = text.split_once(' ') else { return false };
-    days.contains(&day) && time.len() == 5 && time.parse::<jiff::civil::Time>().is_ok()
+    let is_clock = time.len() == 5 && time.as_bytes().get(2) == Some(&b':');
+    days.contains(&day) && is_clock && time.parse::<jiff::civil::Time>().is_ok()
 }
 
 /// A section that several files may hold parts of; it is called by its name wherever it stands.

@@ -190,7 +190,7 @@ pub static ESTIMATE: Grammar = fits(
 );
 /// A weekday and a time.
 pub static WEEKLY: Grammar = fits(
-    "^(Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday) [0-9:T]{5}$",
+    "^(Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday) [0-2][0-9]:[0-5][0-9]$",
     form("weekday and time", "A weekday in English and a time.", &["Monday 08:00"]),
 );
 /// A web address.
