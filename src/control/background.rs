@@ -2,8 +2,8 @@
 
 use std::panic::resume_unwind;
 
-/// A tenth of what others get where there is not enough for all: a saturated machine must finish a reload all the same.
-const NICENESS: i32 = 10;
+/// The lowest priority. A thread that is merely less important may still keep a core for milliseconds when all are busy.
+const NICENESS: i32 = 19;
 
 /// Runs `work` on a thread of its own, which gives way to others, and waits for it.
 pub(super) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {

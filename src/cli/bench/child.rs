@@ -172,7 +172,7 @@ impl Reloads {
         let writer = std::thread::spawn(move || {
             // To write ten megabytes must not hold up the load.
             #[cfg(target_os = "linux")]
-            let _ = rustix::process::setpriority_process(None, 10);
+            let _ = rustix::process::setpriority_process(None, 19);
             let files = setup.files().into_iter().filter_map(|(file, text, amount)| Some((file, text, amount?)));
             let files: Vec<_> = files.collect();
             while !stopped.load(Ordering::Relaxed) {
