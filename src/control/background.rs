@@ -3,15 +3,21 @@
 use std::panic::resume_unwind;
 
 /// The lowest priority. A thread that is merely less important may still keep a core for milliseconds when all are busy.
+#[cfg(target_os = "linux")]
 const NICENESS: i32 = 19;
+
+/// From here on this thread gives way to all others.
+pub fn give_way() {
+    // On Linux a thread has a niceness of its own. Elsewhere the whole process would become nice.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
 
 /// Runs `work` on a thread of its own, which gives way to others, and waits for it.
 pub(super) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let outcome = std::thread::scope(|scope| {
         let working = scope.spawn(|| {
-            // On Linux a thread has a niceness of its own. Elsewhere the whole process would become nice.
-            #[cfg(target_os = "linux")]
-            let _ = rustix::process::setpriority_process(None, NICENESS);
+            give_way();
             work()
         });
         working.join()

@@ -3,7 +3,7 @@
 //! A reload reads the folder, validates everything, rebuilds the counters of budgets that are new from the ledger, and then
 //! swaps one pointer. On any error nothing changes. A call keeps the snapshot that it was judged by, and never has to free it.
 
-mod background;
+pub mod background;
 pub mod folder;
 mod past;
 mod retired;

@@ -177,16 +177,11 @@ fn rows_before_the_end_of_a_month_are_not_added_to_the_next_when_it_begins_meanw
     write(folder.path(), "$1/month");
     let dimensions = |tenant_id| Dimensions {
         tenant_id,
-        plan: None,
-        segment: None,
-        endpoint_tag: "",
-        prompt_version: "",
         data_mode: "real",
         environment: "prod",
-        user_id: None,
-        workflow_id: None,
         provider: "openai",
         model: "gpt-4o",
+        ..Dimensions::default()
     };
     let next = Timestamp::from_seconds(NOW.seconds() + 20 * 86_400);
     let seeded = Arc::new(Mutex::new(Vec::new()));

@@ -16,9 +16,6 @@ use super::KnownNames;
 /// The columns, in the order of the documentation.
 const COLUMNS: [&str; 7] = ["tenantId", "name", "plan", "segment", "account_owner", "revenue", "upgrade_url"];
 
-/// So many rows are read in a go: a tenth of a millisecond.
-const ROWS_IN_A_GO: u32 = 32;
-
 /// One cell.
 struct Cell {
     text: String,
@@ -52,10 +49,6 @@ pub(super) fn read(csv: &Source, known: Option<KnownNames<'_>>, diagnostics: &mu
     let mut seen: HashMap<TenantId, Place> = HashMap::new();
     let mut tenants = Vec::new();
     for (line, number) in lines {
-        if number.is_multiple_of(ROWS_IN_A_GO) {
-            // A hundred thousand rows take a third of a second: whoever waits for this core is let in between.
-            std::thread::yield_now();
-        }
         let Some(row) = cells(&csv.name, line, number, diagnostics) else { continue };
         let Some((tenant, place)) = Row { cells: &row, columns: &columns }.tenant(known.as_ref(), diagnostics) else {
             continue;

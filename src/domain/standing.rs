@@ -65,7 +65,7 @@ pub struct Standing {
 pub type Standings = SmallVec<[Standing; 8]>;
 
 /// The dimensions that budgets match and count by, of a call or of a group of ledger rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dimensions<'a> {
     /// Who pays.
     pub tenant_id: &'a str,

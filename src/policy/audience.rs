@@ -31,14 +31,7 @@ impl Policy {
             tenant_id: tenant.id.as_str(),
             plan: self.plan(tenant).map(|plan| plan.name.as_ref()),
             segment: tenant.segment.as_deref(),
-            endpoint_tag: "",
-            prompt_version: "",
-            data_mode: "",
-            environment: "",
-            user_id: None,
-            workflow_id: None,
-            provider: "",
-            model: "",
+            ..Dimensions::default()
         }
     }
 }

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::cli::output;
+use crate::control::background::give_way;
 
 use super::large;
 use super::process::Watched;
@@ -171,8 +172,7 @@ impl Reloads {
         let stopped = Arc::clone(&stop);
         let writer = std::thread::spawn(move || {
             // To write ten megabytes must not hold up the load.
-            #[cfg(target_os = "linux")]
-            let _ = rustix::process::setpriority_process(None, 19);
+            give_way();
             let files = setup.files().into_iter().filter_map(|(file, text, amount)| Some((file, text, amount?)));
             let files: Vec<_> = files.collect();
             while !stopped.load(Ordering::Relaxed) {
