@@ -170,8 +170,8 @@ impl Diagnostic {
 /// Sorts by file, line and column; what has no place comes last.
 pub fn sort(diagnostics: &mut [Diagnostic]) {
     diagnostics.sort_by(|one, other| {
-        let key = |diagnostic: &Diagnostic| (diagnostic.place.is_none(), diagnostic.place.clone(), diagnostic.code);
-        key(one).cmp(&key(other))
+        let placeless = one.place.is_none().cmp(&other.place.is_none());
+        placeless.then_with(|| (&one.place, one.code).cmp(&(&other.place, other.code)))
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,9 @@ use crate::policy::tree::{LARGEST, too_large};
 
 /// The largest `tenants.csv` that is read: some 200,000 rows.
 const LARGEST_TENANTS: u64 = 16 << 20;
+
+/// What is read from a file at once.
+const PIECE: u64 = 64 << 10;
 
 /// What a folder holds at one moment.
 #[derive(Debug, Clone, Default)]
@@ -233,8 +236,15 @@ fn source(path: &Path) -> Result<Source, Box<Diagnostic>> {
     if length > largest {
         return Err(Box::new(too_large(&name, largest)));
     }
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    let text = read_in_pieces(path).map_err(|error| unreadable(path, &error))?;
     Ok(Source { name: Arc::from(name), text: Arc::from(text) })
+}
+
+/// Reads a text. Between two pieces the thread can give way to others; within one, inside the kernel, it often cannot.
+fn read_in_pieces(path: &Path) -> std::io::Result<String> {
+    let (file, mut bytes) = (fs::File::open(path)?, Vec::new());
+    while (&file).take(PIECE).read_to_end(&mut bytes)? > 0 {}
+    String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Box<Diagnostic> {

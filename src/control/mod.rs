@@ -182,6 +182,10 @@ impl Control {
 
     /// Reads the folder again and, when it is valid, puts it in force. `None`: the files are as they were.
     pub fn reload(&self) -> Option<Result<Arc<Snapshot>, Broken>> {
+        in_background(|| self.look())
+    }
+
+    fn look(&self) -> Option<Result<Arc<Snapshot>, Broken>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.retired.free_unheld();
         let files = match Files::read(&self.around.folder) {
@@ -199,7 +203,7 @@ impl Control {
             return None;
         }
         seen.clone_from(&files.digest);
-        Some(in_background(|| self.take_over(&files)))
+        Some(self.take_over(&files))
     }
 
     /// Reads the folder again even when the files are as they were.
@@ -217,6 +221,10 @@ impl Control {
     /// Validates a new policy, writes it into the folder, and puts it in force; but only when `expected` runs, where a
     /// revision is expected. No reload comes between that look and the swap.
     pub fn apply(&self, change: &Change, expected: Option<&str>) -> Result<Arc<Snapshot>, Refusal> {
+        in_background(|| self.push(change, expected))
+    }
+
+    fn push(&self, change: &Change, expected: Option<&str>) -> Result<Arc<Snapshot>, Refusal> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let running = self.load();
         if expected.is_some_and(|expected| !running.is_called(expected)) {
@@ -230,12 +238,12 @@ impl Control {
             return Err(Refusal::Moved { running });
         }
         let files = old.clone().with(change);
-        in_background(|| build(&self.around, &files, 0)).map_err(|broken| self.rejected(broken))?;
+        build(&self.around, &files, 0).map_err(|broken| self.rejected(broken))?;
         files.write(&self.around.folder, &old).map_err(unreadable)?;
         let read = Files::read(&self.around.folder).map_err(unreadable);
         let put = read.and_then(|read| {
             seen.clone_from(&read.digest);
-            in_background(|| self.put_in_force(&read))
+            self.put_in_force(&read)
         });
         put.map_err(|mut broken| {
             // What is not in force is not left for the next start to take up.

@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Snapshot;
-use super::background::in_background;
 
 #[derive(Debug, Default)]
 pub(super) struct Retired(Mutex<Vec<Arc<Snapshot>>>);
@@ -22,8 +21,6 @@ impl Retired {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unheld: Vec<_> = kept.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1).collect();
         drop(kept);
-        if !unheld.is_empty() {
-            in_background(|| drop(unheld));
-        }
+        drop(unheld);
     }
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
@@ -14,6 +14,8 @@ use super::{Broken, Control, Snapshot};
 
 /// After the last event, how long to wait for a writer to finish.
 const QUIET: Duration = Duration::from_millis(100);
+/// A folder that is written to without pause is read all the same.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// Folders that give no events (some network mounts), or do not exist yet, are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -82,15 +84,15 @@ fn look(control: &Control, told: &dyn Fn(Outcome)) {
 
 /// Waits until no event has come for a moment; `false` when it is time to stop.
 fn settle(inbox: &Receiver<Event>) -> bool {
-    // A folder that is written to without pause is read all the same.
-    for _ in 0..5 {
-        match inbox.recv_timeout(QUIET) {
+    let until = Instant::now() + LONGEST_WAIT;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match inbox.recv_timeout(QUIET.min(left)) {
             Ok(Event::Stop) => return false,
-            Ok(Event::Changed) => {}
-            Err(_) => return true,
+            Ok(Event::Changed) if !left.is_zero() => {}
+            _ => return true,
         }
     }
-    true
 }
 
 fn watcher(folder: &Path, events: &mpsc::Sender<Event>) -> Option<RecommendedWatcher> {
@@ -104,4 +106,47 @@ fn watcher(folder: &Path, events: &mpsc::Sender<Event>) -> Option<RecommendedWat
     let mut watcher = notify::recommended_watcher(told).ok()?;
     watcher.watch(folder, RecursiveMode::NonRecursive).ok()?;
     Some(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer who makes `events` changes, one every `gap`.
+    fn writer(events: u32, gap: Duration) -> Receiver<Event> {
+        let (send, receive) = mpsc::channel();
+        std::thread::spawn(move || {
+            for _ in 0..events {
+                let _ = send.send(Event::Changed);
+                std::thread::sleep(gap);
+            }
+            // The channel stays open, as it does behind a folder.
+            std::thread::sleep(LONGEST_WAIT * 4);
+        });
+        receive
+    }
+
+    // Mutation: so many events are waited for, and not so long.
+    #[test]
+    fn a_file_that_is_written_in_many_pieces_is_looked_at_when_it_is_whole() {
+        let inbox = writer(20, Duration::ZERO);
+        assert!(settle(&inbox));
+        assert!(matches!(inbox.try_recv(), Err(mpsc::TryRecvError::Empty)), "every event came before the look");
+    }
+
+    // Mutation: only the quiet ends the wait.
+    #[test]
+    fn a_folder_that_is_written_to_without_pause_is_looked_at() {
+        let inbox = writer(1_000, Duration::from_millis(5));
+        assert!(settle(&inbox));
+        assert!(inbox.recv().is_ok(), "it is still written to");
+    }
+
+    // Mutation: the wait goes on.
+    #[test]
+    fn who_waits_can_be_stopped() {
+        let (send, inbox) = mpsc::channel();
+        assert!(send.send(Event::Changed).and_then(|()| send.send(Event::Stop)).is_ok());
+        assert!(!settle(&inbox));
+    }
 }
