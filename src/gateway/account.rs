@@ -29,8 +29,9 @@ use super::upstream::Provider;
 use super::users::Users;
 use super::watching::{Watched, Watching};
 
-/// Tenants that one core remembers; beyond that it forgets all and resolves anew.
-const REMEMBERED: usize = 100_000;
+/// Tenants that one core remembers; beyond that it forgets all and resolves anew. Who calls often is soon back, who calls rarely does
+/// not fill the memory of every core: to resolve a tenant takes a few microseconds, to remember it half a kilobyte.
+const REMEMBERED: usize = 16_384;
 /// How many steps each call takes in forgetting them. It adds an account and a revision at most, so that what is to be forgotten
 /// gets less.
 const FORGOTTEN_AT_ONCE: usize = 4;
@@ -60,9 +61,9 @@ pub struct Presence {
     in_line: AtomicU32,
     /// Answers whose client has gone and that are read on.
     drains: AtomicU32,
-    users: Users,
-    workflows: Users,
-    /// Few tenants are watched.
+    // Few policies count users or workflows, and few tenants are watched.
+    users: OnceLock<Box<Users>>,
+    workflows: OnceLock<Box<Users>>,
     watching: OnceLock<Box<Watching>>,
 }
 
@@ -75,7 +76,8 @@ impl Presence {
     /// Whether it must be kept though no core and no call refers to it: to forget today's names would give room for more, and
     /// what was told today would be told again.
     pub fn remembers_today(&self, now: Timestamp) -> bool {
-        self.users.any(now) || self.workflows.any(now) || self.watching.get().is_some_and(|watching| watching.any(now))
+        [&self.users, &self.workflows].into_iter().any(|names| names.get().is_some_and(|names| names.any(now)))
+            || self.watching.get().is_some_and(|watching| watching.any(now))
     }
 }
 
@@ -265,12 +267,12 @@ impl Account {
     /// Whether a call may be counted under this user's name: when a budget counts users, a tenant names so many a day at
     /// most, or its inventions would fill the memory.
     pub(super) fn takes(&self, user: &str, now: Timestamp, limit: usize) -> bool {
-        !self.counts_users || self.presence.users.admit(user, now, limit)
+        !self.counts_users || self.presence.users.get_or_init(Box::default).admit(user, now, limit)
     }
 
     /// The same for the name of a workflow.
     pub(super) fn takes_workflow(&self, workflow: &str, now: Timestamp, limit: usize) -> bool {
-        !self.counts_workflows || self.presence.workflows.admit(workflow, now, limit)
+        !self.counts_workflows || self.presence.workflows.get_or_init(Box::default).admit(workflow, now, limit)
     }
 }
 
