@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -14,6 +15,9 @@ use crate::policy::tree::{LARGEST, too_large};
 /// The largest `tenants.csv` that is read: some 200,000 rows.
 const LARGEST_TENANTS: u64 = 16 << 20;
 
+/// How often a file is read that changes meanwhile.
+const READ_TRIES: u32 = 10;
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// What is read from a file at once.
 const PIECE: u64 = 64 << 10;
 
@@ -236,8 +240,30 @@ fn source(path: &Path) -> Result<Source, Box<Diagnostic>> {
     if length > largest {
         return Err(Box::new(too_large(&name, largest)));
     }
-    let text = read_in_pieces(path).map_err(|error| unreadable(path, &error))?;
+    let text = undisturbed(|| stamp(path), || read_in_pieces(path)).map_err(|error| unreadable(path, &error))?;
     Ok(Source { name: Arc::from(name), text: Arc::from(text) })
+}
+
+/// Reads what nobody writes to meanwhile: half of a file of tenants is a valid one too.
+pub(super) fn undisturbed<S: PartialEq, T>(
+    stamp: impl Fn() -> std::io::Result<S>,
+    read: impl Fn() -> std::io::Result<T>,
+) -> std::io::Result<T> {
+    for _ in 0..READ_TRIES {
+        let before = stamp()?;
+        let text = read()?;
+        if stamp()? == before {
+            return Ok(text);
+        }
+        std::thread::sleep(READ_AGAIN_AFTER);
+    }
+    Err(std::io::Error::other("it changes while it is read"))
+}
+
+/// What differs when somebody has written to a file.
+fn stamp(path: &Path) -> std::io::Result<(u64, SystemTime)> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.len(), metadata.modified()?))
 }
 
 /// Reads a text. Between two pieces the thread can give way to others; within one, inside the kernel, it often cannot.

@@ -12,6 +12,7 @@ pub(crate) mod tests;
 pub mod watch;
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -182,11 +183,25 @@ impl Control {
 
     /// Reads the folder again and, when it is valid, puts it in force. `None`: the files are as they were.
     pub fn reload(&self) -> Option<Result<Arc<Snapshot>, Broken>> {
-        in_background(|| self.look())
+        self.look_in_background(false)
     }
 
-    fn look(&self) -> Option<Result<Arc<Snapshot>, Broken>> {
+    fn look_in_background(&self, again: bool) -> Option<Result<Arc<Snapshot>, Broken>> {
+        in_background(|| self.look(again)).unwrap_or_else(|_| {
+            // What happened is on the log. The running policy stays, and the next change is looked at.
+            let fault = Diagnostic::error(
+                "E001",
+                format!("`{}` cannot be read: a fault of ours", self.around.folder.display()),
+            );
+            Some(Err(self.rejected(Broken { diagnostics: vec![fault], sources: Vec::new() })))
+        })
+    }
+
+    fn look(&self, again: bool) -> Option<Result<Arc<Snapshot>, Broken>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if again {
+            seen.clear();
+        }
         self.retired.free_unheld();
         let files = match Files::read(&self.around.folder) {
             Ok(files) => files,
@@ -208,8 +223,18 @@ impl Control {
 
     /// Reads the folder again even when the files are as they were.
     pub fn reload_now(&self) -> Result<Arc<Snapshot>, Broken> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.reload().unwrap_or_else(|| Ok(self.load()))
+        self.look_in_background(true).unwrap_or_else(|| Ok(self.load()))
+    }
+
+    /// Whether the files are others than those that were read last. Frees what nobody holds any more.
+    fn differs(&self) -> bool {
+        let differs = in_background(|| {
+            self.retired.free_unheld();
+            let files = Files::read(&self.around.folder);
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            files.map_or_else(|fault| fault.one_line() != *seen, |files| files.digest != *seen)
+        });
+        differs.unwrap_or(true)
     }
 
     /// Does something while no policy comes into force. It waits for a reload that is under way; it must not begin one.
@@ -221,7 +246,7 @@ impl Control {
     /// Validates a new policy, writes it into the folder, and puts it in force; but only when `expected` runs, where a
     /// revision is expected. No reload comes between that look and the swap.
     pub fn apply(&self, change: &Change, expected: Option<&str>) -> Result<Arc<Snapshot>, Refusal> {
-        in_background(|| self.push(change, expected))
+        in_background(|| self.push(change, expected)).unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     fn push(&self, change: &Change, expected: Option<&str>) -> Result<Arc<Snapshot>, Refusal> {

@@ -212,3 +212,44 @@ fn rows_before_the_end_of_a_month_are_not_added_to_the_next_when_it_begins_meanw
     let seeded: Vec<(Window, [i64; 3])> = seeded.lock().expect("a lock").clone();
     assert_eq!(seeded, [(control.load().policy.window(0, NOW), [700, 0, 2])], "the ledger knows of the month before");
 }
+
+// Mutation: one piece of a file is read, and not the others.
+#[test]
+fn a_large_file_is_read_to_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "$1/month");
+    let rows: Vec<String> = (0..20_000).map(|number| format!("tenant-{number},a\n")).collect();
+    fs::write(folder.path().join("tenants.csv"), format!("tenantId,name\n{}", rows.concat())).expect("tenants");
+    assert_eq!(over(folder.path()).load().directory.len(), 20_000);
+}
+
+// Mutations: what is read is taken whatever happens meanwhile; it is read without end.
+#[test]
+fn a_file_that_is_written_to_is_read_again() {
+    use std::cell::Cell;
+    let reads = Cell::new(0);
+    let read = || {
+        reads.set(reads.get() + 1);
+        Ok(reads.get())
+    };
+    let writes_until = |last: u32| move |reads: u32| reads.min(last);
+    let stamped = |stamp: &dyn Fn(u32) -> u32| folder::undisturbed(|| Ok(stamp(reads.get())), read);
+    assert_eq!(stamped(&writes_until(3)).ok(), Some(4), "three readings were disturbed");
+    assert_eq!(stamped(&writes_until(3)).ok(), Some(5));
+    let fault = stamped(&writes_until(u32::MAX)).expect_err("somebody writes without pause");
+    assert_eq!(fault.to_string(), "it changes while it is read");
+}
+
+// Mutation: `again` is not heeded.
+#[test]
+fn reading_again_reports_what_is_wrong_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "$1/month");
+    let control = over(folder.path());
+    write(folder.path(), "lots");
+    assert!(control.differs());
+    assert!(control.reload().is_some_and(|outcome| outcome.is_err()));
+    assert!(!control.differs() && control.reload().is_none());
+    assert!(control.reload_now().is_err());
+    assert!(control.load().number == 1 && !control.last_reload().ok);
+}

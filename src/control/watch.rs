@@ -45,9 +45,16 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Ends it as soon as what it does just now is done; a drop waits for that.
+    pub fn stop(&self) {
+        let _ = self.stop.send(Event::Stop);
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
-        let _ = self.stop.send(Event::Stop);
+        self.stop();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -69,6 +76,12 @@ fn watch(control: &Control, events: &mpsc::Sender<Event>, inbox: &Receiver<Event
             Err(RecvTimeoutError::Timeout) => {
                 if watcher.is_none() {
                     watcher = self::watcher(control.folder(), events);
+                }
+                if !control.differs() {
+                    continue;
+                }
+                if !settle(inbox) {
+                    return;
                 }
             }
         }

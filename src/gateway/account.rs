@@ -29,9 +29,9 @@ use super::upstream::Provider;
 use super::users::Users;
 use super::watching::{Watched, Watching};
 
-/// Tenants that one core remembers; beyond that it forgets all and resolves anew. Who calls often is soon back, who calls rarely does
-/// not fill the memory of every core: to resolve a tenant takes a few microseconds, to remember it half a kilobyte.
-const REMEMBERED: usize = 16_384;
+/// Tenants that one core remembers without a doubt, and as many of those that were there before them. Who calls rarely is forgotten: to
+/// resolve a tenant takes a few microseconds, to remember it half a kilobyte on every core.
+const REMEMBERED: usize = 8_192;
 /// How many steps each call takes in forgetting them. It adds an account and a revision at most, so that what is to be forgotten
 /// gets less.
 const FORGOTTEN_AT_ONCE: usize = 4;
@@ -102,11 +102,15 @@ pub(super) struct Accounts {
     revision: u64,
     /// Whether a budget of that revision has a counter per user, and whether one has a counter per workflow.
     counts: (bool, bool),
-    by_tenant: HashMap<TenantId, Rc<Account>, RandomState>,
-    /// The accounts of revisions before. To let go of a hundred thousand at once would hold up every call of this core.
+    by_tenant: ByTenant,
+    /// Those that have not called since `by_tenant` was full the last time.
+    before: ByTenant,
+    /// What is to be forgotten. To let go of thousands at once would hold up every call of this core.
     outdated: VecDeque<hash_map::IntoIter<TenantId, Rc<Account>>>,
     prices: HashMap<Box<str>, Offers, RandomState>,
 }
+
+type ByTenant = HashMap<TenantId, Rc<Account>, RandomState>;
 
 /// What each provider takes for a model: `None` when its price is not known.
 type Offers = SmallVec<[(Arc<str>, Option<Arc<PriceRow>>); 1]>;
@@ -114,9 +118,10 @@ type Offers = SmallVec<[(Arc<str>, Option<Arc<PriceRow>>); 1]>;
 impl Accounts {
     /// The account of `tenant` under `snapshot`.
     pub(super) fn account(&mut self, tenant: &TenantId, snapshot: &Snapshot, presences: &Presences) -> Rc<Account> {
-        if self.revision != snapshot.number || self.by_tenant.len() > REMEMBERED {
-            let fresh = HashMap::with_capacity_and_hasher(self.by_tenant.len(), RandomState::default());
-            self.outdated.push_back(std::mem::replace(&mut self.by_tenant, fresh).into_iter());
+        if self.revision != snapshot.number {
+            // Twice: neither those of now nor those of before are of use.
+            self.turn_over();
+            self.turn_over();
             self.prices.clear();
             let counts = |dimension| snapshot.policy.budgets.iter().any(|budget| budget.per.contains(&dimension));
             self.counts = (counts(Dimension::UserId), counts(Dimension::WorkflowId));
@@ -126,20 +131,35 @@ impl Accounts {
         if let Some(account) = self.by_tenant.get(tenant) {
             return Rc::clone(account);
         }
+        if self.by_tenant.len() >= REMEMBERED {
+            self.turn_over();
+        }
+        let account = self.before.remove(tenant).unwrap_or_else(|| self.resolve(tenant, snapshot, presences));
+        self.by_tenant.insert(tenant.clone(), Rc::clone(&account));
+        account
+    }
+
+    /// Those of now become those of before, which are to be forgotten.
+    fn turn_over(&mut self) {
+        let fresh = HashMap::with_capacity_and_hasher(self.by_tenant.len(), RandomState::default());
+        let now = std::mem::replace(&mut self.by_tenant, fresh);
+        self.outdated.push_back(std::mem::replace(&mut self.before, now).into_iter());
+    }
+
+    fn resolve(&self, tenant: &TenantId, snapshot: &Snapshot, presences: &Presences) -> Rc<Account> {
         let (counts_users, counts_workflows) = self.counts;
         let facts = facts(tenant, snapshot);
-        let account = Rc::new(Account {
+        let known = presences.get(tenant).map(|presence| Arc::clone(&presence));
+        Rc::new(Account {
             watched: watched(&facts, snapshot),
             tenant: facts,
-            presence: Arc::clone(&presences.entry(tenant.clone()).or_default()),
+            presence: known.unwrap_or_else(|| Arc::clone(&presences.entry(tenant.clone()).or_default())),
             counts_users,
             counts_workflows,
             direct: RefCell::default(),
             keyed: RefCell::default(),
             traffic: RefCell::default(),
-        });
-        self.by_tenant.insert(tenant.clone(), Rc::clone(&account));
-        account
+        })
     }
 
     fn forget_some(&mut self) {
@@ -319,5 +339,24 @@ mod tests {
         }
         assert_eq!(before, 1, "of the tenants before, none is held any more");
         assert!(accounts.outdated.is_empty());
+    }
+
+    // Mutations: nothing is turned over; a tenant of before is resolved anew, or forgotten though it calls.
+    #[test]
+    fn a_core_remembers_so_many_tenants_and_those_that_call() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), "$1/month");
+        let snapshot = over(folder.path()).load();
+        let (presences, mut accounts) = (Presences::new(), Accounts::default());
+        let tenant = |number: usize| TenantId::new(&format!("tenant-{number}")).expect("an id");
+        let first = accounts.account(&tenant(0), &snapshot, &presences);
+        for number in 1..10 * REMEMBERED {
+            accounts.account(&tenant(number), &snapshot, &presences);
+            if number % (REMEMBERED / 2) == 0 {
+                assert!(Rc::ptr_eq(&first, &accounts.account(&tenant(0), &snapshot, &presences)), "{number}");
+            }
+        }
+        let held = presences.iter().filter(|entry| Arc::strong_count(entry.value()) > 1).count();
+        assert!((REMEMBERED..=3 * REMEMBERED).contains(&held), "{held} are remembered");
     }
 }

@@ -71,7 +71,7 @@ impl Outbox {
             outgoing.send();
             if outgoing.unsent.is_empty() {
                 let emptied = std::mem::take(&mut outgoing.unsent);
-                if spare.len() < FULL {
+                if spare.len() < FULL && emptied.capacity() > 0 {
                     spare.push(emptied);
                 }
             }

@@ -109,7 +109,8 @@ impl Attempt {
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
         let snapshot = catch_up(gateway, call, amounts, in_doubt, &mut postings);
         announce::crossed(gateway, call, &self.admission.counted, || gateway.clock.now());
-        watching::look(gateway, call, Ended { logical: self.logical, input: bill.usage.input });
+        let said = matches!(bill.basis, Basis::Exact | Basis::Partial).then_some(reading).flatten();
+        watching::look(gateway, call, Ended { logical: self.logical, input: said.and_then(|said| said.usage.input) });
         // When the clock jumped back over the start of a window, the newer one counts the call, and the row says so.
         let starts = postings.iter().map(|posting| posting.counter.window().start);
         let entry = LedgerEntry {

@@ -53,13 +53,16 @@ struct Today {
 pub(super) struct Ended {
     /// It is a request of its own, and not another attempt of one.
     pub(super) logical: bool,
-    /// All tokens of its input, where that is known.
+    /// All tokens of its input, where the provider said so.
     pub(super) input: Option<u64>,
 }
 
 /// Counts a call whose segment watches something, and tells of what goes beyond. A fault here never reaches the call.
 pub(super) fn look(gateway: &Gateway, call: &Call, ended: Ended) {
     let Some(watched) = call.account.watched() else { return };
+    // What nobody watches is not counted.
+    let input = ended.input.filter(|_| watched.watch.avg_input_tokens.is_some());
+    let ended = Ended { input, ..ended };
     if ended.logical || ended.input.is_some() {
         caught("watching", || judge(gateway, call, (watched, call.account.watching()), ended));
     }
@@ -67,7 +70,8 @@ pub(super) fn look(gateway: &Gateway, call: &Call, ended: Ended) {
 
 fn judge(gateway: &Gateway, call: &Call, (watched, watching): (&Watched, &Watching), ended: Ended) {
     let attribution = &call.attribution;
-    let (steps, input) = watching.count(attribution, ended, call.now, gateway.options.limits.users_per_tenant);
+    let limit = watched.watch.steps.map_or(0, |_| gateway.options.limits.users_per_tenant);
+    let (steps, input) = watching.count(attribution, ended, call.now, limit);
     // Another attempt of a request carries the same again.
     let (tool_output_tokens, extras) =
         if ended.logical { (call.content.tool_output, attribution.extras.as_slice()) } else { (0, &[][..]) };
@@ -84,8 +88,12 @@ impl Watching {
     /// Counts a call: which step of its workflow it is, and the input of its prompt version so far. Of workflows beyond `limit`
     /// and versions beyond [`PROMPTS`] nothing is known.
     fn count(&self, said: &Attribution, ended: Ended, now: Timestamp, limit: usize) -> (Option<u64>, Option<Mean>) {
-        let workflow = said.workflow_id.as_ref().filter(|_| ended.logical).map(|id| self.seed.hash_one(id));
+        let workflow = said.workflow_id.as_ref().filter(|_| ended.logical && limit > 0);
+        let workflow = workflow.map(|id| self.seed.hash_one(id));
         let prompt = ended.input.map(|tokens| (self.seed.hash_one(&said.prompt_version), tokens));
+        if workflow.is_none() && prompt.is_none() {
+            return (None, None);
+        }
         self.today(now, |today| {
             let steps = workflow.and_then(|id| {
                 let steps = place(&mut today.steps, id, limit)?;

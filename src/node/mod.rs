@@ -198,10 +198,14 @@ impl Node {
 
     fn end(&mut self, grace: Duration) {
         let Some(runtime) = self.runtime.take() else { return };
-        self.watch = None;
+        if let Some(watch) = &self.watch {
+            watch.stop();
+        }
         if let Some(running) = self.running.take() {
             running.stop(grace);
         }
+        // A reload that is under way gives way to calls: they are not kept waiting for it.
+        self.watch = None;
         let _ = self.stop.send(true);
         let admin = self.admin.take();
         let lost = runtime.block_on(async {

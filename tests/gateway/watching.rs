@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Builder;
 use plimsoll::domain::clock::{Clock, ManualClock, Timestamp};
+use plimsoll::sim::Canned;
 use serde_json::{Value, json};
 
 use super::{CHAT, chat, eventually, post, row, with};
@@ -177,6 +178,21 @@ async fn a_prompt_whose_input_is_long_on_average_is_told_from_its_twentieth_call
     assert_eq!(told["promptVersion"], "v2");
     assert!(told["seen"].as_u64().is_some_and(|seen| (1_000..4_000).contains(&seen)), "{told}");
     assert_eq!(stage.counted("rag_heavy", "avgInputTokens").await, 2);
+    stage.rig.stop().await;
+}
+
+// Mutation: an estimate of the input counts as what the provider said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_input_of_answers_without_usage_is_not_averaged() {
+    let stage = Stage::set().await;
+    let silent = json!({ "id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o",
+        "choices": [{ "index": 0, "message": { "role": "assistant", "content": "Yes." }, "finish_reason": "stop" }] });
+    for _ in 0..25 {
+        stage.rig.provider.enqueue(Canned::new(200, "application/json", silent.to_string()));
+        stage.send("acme", &chat(&"word ".repeat(2_000)), |request| request).await;
+    }
+    stage.told(0).await;
+    assert_eq!(stage.counted("rag_heavy", "avgInputTokens").await, 0);
     stage.rig.stop().await;
 }
 

@@ -104,6 +104,16 @@ fn a_body_is_looked_into_for_tenants_of_a_segment_that_limits_it() {
     assert!(!steps_alone.looks_at_content(&of("tools")), "steps are not in the body");
 }
 
+// Mutation: any name with a dot is taken.
+#[test]
+fn an_attribute_whose_name_no_header_can_carry_is_not_watched() {
+    for name in ["retrieval.größe", "\"retrieval.top k\"", "\"a.b:c\""] {
+        let text = SEGMENTS.replace("retrieval.k: above 12", &format!("{name}: above 12"));
+        let said = compile_text(&text).1;
+        assert!(said.contains("error[E104]: unknown key") && said.contains("in `watch`"), "{name}: {said}");
+    }
+}
+
 #[test]
 #[expect(clippy::too_many_lines, reason = "one snapshot of one run")]
 fn what_is_wrong_with_a_segment_is_said() {

@@ -125,6 +125,7 @@ fn a_long_turn_does_not_hold_up_what_came_first() {
         ours.write_all(b"first").await.expect("written");
         let first = outbox.waiting.borrow().first().map(Rc::clone).expect("it waits");
         (1..FULL).for_each(|_| outbox.put_in(&first));
+        assert!(outbox.waiting.borrow().is_empty() && !first.borrow().waits, "it left before the turn ended");
         theirs.readable().await.expect("readable");
         assert_eq!(arrived(&theirs), b"first");
     });

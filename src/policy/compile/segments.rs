@@ -127,6 +127,11 @@ fn limits(node: &Node, problems: &mut Problems) -> Option<u64> {
 }
 
 /// `{ tool_output_tokens: above 4000/request, retrieval.k: above 12 }`. `None` when nothing is watched.
+/// Whether a character may stand in the name of an attribute, which a header carries.
+fn in_a_header(character: u8) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, b'.' | b'_' | b'-')
+}
+
 fn watch(node: &Node, problems: &mut Problems) -> Option<Watch> {
     let mut fields = Fields::of(node, "`watch`", problems)?;
     let known = ["tool_output_tokens", "steps", "avgInputTokens"];
@@ -138,7 +143,7 @@ fn watch(node: &Node, problems: &mut Problems) -> Option<Watch> {
     let steps = steps.and_then(|entry| bound(entry, "workflow"));
     let avg_input_tokens = input.and_then(|entry| bound(entry, "request"));
     let (attributes, unknown): (Vec<_>, Vec<_>) =
-        fields.rest().into_iter().partition(|(key, _)| key.text.contains('.'));
+        fields.rest().into_iter().partition(|(key, _)| key.text.contains('.') && key.text.bytes().all(in_a_header));
     let attributes = attributes.into_iter().filter_map(|entry| {
         let (key, _) = entry;
         Some(Attribute::new(&key.text, bound(entry, "request")?))
