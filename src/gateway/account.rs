@@ -1,5 +1,5 @@
 //! One tenant as one core sees it: the directory's facts and the handles to its counters, resolved once per policy
-//! revision, so that a call reaches its atomics without a shared map.
+//! revision, so that a call of a tenant that calls often reaches its atomics without a shared map.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque, hash_map};

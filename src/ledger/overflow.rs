@@ -2,7 +2,9 @@
 //! there either is counted as lost.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use super::entry::LedgerEntry;
@@ -18,10 +20,15 @@ const WAITING: usize = 16_384;
 /// Rows that are made durable together.
 const TOGETHER: usize = 500;
 
+/// A row on its way; `None` is the end.
+type Row = Option<(Vec<u8>, Receipt)>;
+
 /// The way to the spool. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Overflow {
-    sender: SyncSender<Option<(Vec<u8>, Receipt)>>,
+    sender: Sender<Row>,
+    /// How many rows are on it. A channel with that limit would hold the memory of all of them from the start.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// Where the spool of a ledger is.
@@ -34,10 +41,16 @@ pub(super) fn spool_path(ledger: &Path) -> PathBuf {
 impl Overflow {
     /// Starts the thread. No file is made before the first row comes.
     pub(super) fn start(ledger: &Path) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let (sender, receiver) = sync_channel(WAITING);
-        let path = spool_path(ledger);
-        let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || write(&path, &receiver))?;
-        Ok((Self { sender }, thread))
+        let (way, receiver) = Self::new();
+        let (path, waiting) = (spool_path(ledger), Arc::clone(&way.waiting));
+        let work = move || write(&path, &receiver, &waiting);
+        let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(work)?;
+        Ok((way, thread))
+    }
+
+    fn new() -> (Self, Receiver<Row>) {
+        let (sender, receiver) = channel();
+        (Self { sender, waiting: Arc::default() }, receiver)
     }
 
     /// Takes a row; anything else is lost, and counted so. Never waits.
@@ -49,8 +62,12 @@ impl Overflow {
 
     /// Takes a row. Never waits.
     pub(super) fn row(&self, entry: &LedgerEntry, receipt: Receipt) {
-        // What does not fit comes back and is dropped: its receipt counts the loss.
-        drop(self.sender.try_send(Some((row::frame(entry), receipt))));
+        // `Relaxed`: the count orders nothing. What does not fit, or comes back, is dropped: its receipt counts the loss.
+        if self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING {
+            drop(self.sender.send(Some((row::frame(entry), receipt))));
+        } else {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Nothing more comes.
@@ -59,7 +76,7 @@ impl Overflow {
     }
 }
 
-fn write(path: &Path, receiver: &Receiver<Option<(Vec<u8>, Receipt)>>) {
+fn write(path: &Path, receiver: &Receiver<Row>, waiting: &AtomicUsize) {
     let mut spool = None;
     while let Ok(Some(first)) = receiver.recv() {
         let mut ended = false;
@@ -74,6 +91,7 @@ fn write(path: &Path, receiver: &Receiver<Option<(Vec<u8>, Receipt)>>) {
             frames.push(frame);
             receipts.push(receipt);
         }
+        waiting.fetch_sub(frames.len(), Ordering::Relaxed);
         let taken = append(&mut spool, path, &frames);
         let lost = receipts.split_off(taken.min(receipts.len()));
         receipts.into_iter().for_each(Receipt::spooled);
@@ -105,4 +123,28 @@ fn append(spool: &mut Option<Spool>, path: &Path, frames: &[Vec<u8>]) -> usize {
 /// What is in the spool of a ledger, for its store to take in.
 pub(super) fn read(ledger: &Path) -> std::io::Result<spool::Read> {
     spool::read(&spool_path(ledger))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::queue::Queue;
+    use crate::ledger::tests::entry;
+
+    // Mutations: nothing is ever too much; what is too much counts as waiting, or what was written does.
+    #[test]
+    fn a_spool_that_is_behind_takes_so_many_rows_and_counts_the_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (queue, _receiver) = Queue::new();
+        let (way, rows) = Overflow::new();
+        let row = entry("a", "globex", None);
+        for _ in 0..WAITING + 3 {
+            way.row(&row, queue.receipt());
+        }
+        assert_eq!((queue.lost(), way.waiting.load(Ordering::Relaxed)), (3, WAITING));
+        way.end();
+        write(&folder.path().join("spool"), &rows, &way.waiting);
+        assert_eq!((queue.lost(), way.waiting.load(Ordering::Relaxed)), (3, 0));
+        assert_eq!(queue.spooled.load(Ordering::Relaxed), WAITING as u64);
+    }
 }

@@ -37,7 +37,7 @@ fn tenant(name: &str) -> Tenant {
     Tenant::unknown(TenantId::new(name).expect("a name"))
 }
 
-fn entry(id: &str, tenant_name: &str, cost: Option<i64>) -> LedgerEntry {
+pub(super) fn entry(id: &str, tenant_name: &str, cost: Option<i64>) -> LedgerEntry {
     LedgerEntry {
         attempt_id: Arc::from(id),
         request_id: Arc::from(id),

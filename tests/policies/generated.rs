@@ -166,8 +166,11 @@ fn watch(tape: &mut Tape) -> Value {
     for (key, per) in [("tool_output_tokens", "/request"), ("steps", "/workflow"), ("avgInputTokens", "")] {
         put(&mut watch, key, maybe(tape, |tape| format!("above {}{per}", tape.below(9_000))));
     }
-    let name = format!("a.{}", tape.name());
-    put(&mut watch, &name, maybe(tape, |tape| format!("above {}", tape.below(99))));
+    put(
+        &mut watch,
+        ["a.b", "retrieval.k", "A_c.d-e"][tape.below(3)],
+        maybe(tape, |tape| format!("above {}", tape.below(99))),
+    );
     Value::Object(watch)
 }
 

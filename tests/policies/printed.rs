@@ -84,7 +84,7 @@ const REST: &str = "version: 1
 mode: enforce
 exchange: { EUR: 1.08 USD }
 plans: { a: { llm_budget: 2M tokens/day, route: { all: r, non_critical: r } } }
-segments: { s: { limits: { max_tool_output_tokens: 1 }, watch: { tool_output_tokens: above 1/request, steps: above 2/workflow, avgInputTokens: above 3, a.b: above 4, \"a: .b\": above 5/request }, flagship: { allow: [gpt-4o-mini], promptVersion: a }, otherwise: { cap_output_tokens: 9, route: r } } }
+segments: { s: { limits: { max_tool_output_tokens: 1 }, watch: { tool_output_tokens: above 1/request, steps: above 2/workflow, avgInputTokens: above 3, a.b: above 4, A_c.d-e: above 5/request }, flagship: { allow: [gpt-4o-mini], promptVersion: a }, otherwise: { cap_output_tokens: 9, route: r } } }
 endpoints: { a: { critical: false, planned_cost: $1/request, owner: o } }
 routes: { r: { allow_more_expensive: true, gpt-4o-mini: gpt-4o } }
 defaults: { on_ledger_unavailable: { allow: none }, expose_to_clients: { budget: never, cost: amount } }
