@@ -1,18 +1,16 @@
-//! What takes long and nobody waits for: it gives way to the threads that serve calls.
+//! What takes long and no call waits for: it gives way to the threads that serve calls.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
-#[cfg(target_os = "linux")]
-use std::time::Duration;
 
 /// The lowest priority.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 19;
 
-/// How long such a thread runs before one that wakes up takes its core. By default that is 1.4 to 3 ms, by the number of cores,
-/// whatever its priority.
+/// How long such a thread runs, in nanoseconds, before one that wakes up takes its core. By default that is 1.4 to 3 ms, by the number
+/// of cores, whatever its priority.
 #[cfg(target_os = "linux")]
-const TURN: Duration = Duration::from_micros(100);
+const TURN: u64 = 100_000;
 
 /// From here on this thread gives way to all others.
 pub fn give_way() {
@@ -33,7 +31,7 @@ fn take_short_turns() -> bool {
         sched_flags: 0,
         sched_nice: NICENESS,
         sched_priority: 0,
-        sched_runtime: TURN.as_nanos().try_into().unwrap_or_default(),
+        sched_runtime: TURN,
         sched_deadline: 0,
         sched_period: 0,
     };
@@ -68,6 +66,7 @@ mod tests {
         assert_eq!(there.ok(), Some(NICENESS.max(own)));
         assert_eq!(getpriority_process(None), Ok(own));
     }
+
     // Mutation: the turns are as long as ever. The kernel shows them from 6.12 on.
     #[test]
     fn what_is_done_in_the_background_takes_short_turns() {
@@ -79,14 +78,15 @@ mod tests {
         let slice = in_background(|| {
             let shown = std::fs::read_to_string("/proc/thread-self/sched").unwrap_or_default();
             let line = shown.lines().find(|line| line.starts_with("se.slice")).map(str::to_owned);
-            line.and_then(|line| line.rsplit(' ').next()?.parse::<u128>().ok())
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         });
         // Kernels without debugging show nothing.
         if let Ok(Some(slice)) = slice {
-            assert_eq!(slice, TURN.as_nanos());
+            assert_eq!(slice, TURN);
         }
     }
 
+    // Mutation: the panic goes on where it is waited for.
     #[test]
     fn a_panic_in_the_background_is_told_and_goes_no_further() {
         assert!(in_background(|| assert_eq!(1, 2)).is_err());

@@ -203,22 +203,22 @@ impl Control {
             seen.clear();
         }
         self.retired.free_unheld();
-        let files = match Files::read(&self.around.folder) {
-            Ok(files) => files,
-            Err(diagnostic) => {
-                let text = diagnostic.one_line();
-                if *seen == text {
-                    return None;
-                }
-                *seen = text;
-                return Some(Err(self.rejected(Broken { diagnostics: vec![*diagnostic], sources: Vec::new() })));
-            }
-        };
-        if *seen == files.digest {
+        let (files, mark) = self.read();
+        if *seen == mark {
             return None;
         }
-        seen.clone_from(&files.digest);
-        Some(self.take_over(&files))
+        *seen = mark;
+        Some(match files {
+            Ok(files) => self.take_over(&files),
+            Err(fault) => Err(self.rejected(Broken { diagnostics: vec![*fault], sources: Vec::new() })),
+        })
+    }
+
+    /// The files, or why they cannot be read, and what tells that from another reading.
+    fn read(&self) -> (Result<Files, Box<Diagnostic>>, String) {
+        let files = Files::read(&self.around.folder);
+        let mark = files.as_ref().map_or_else(|fault| fault.one_line(), |files| files.digest.clone());
+        (files, mark)
     }
 
     /// Reads the folder again even when the files are as they were.
@@ -230,9 +230,8 @@ impl Control {
     fn differs(&self) -> bool {
         let differs = in_background(|| {
             self.retired.free_unheld();
-            let files = Files::read(&self.around.folder);
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            files.map_or_else(|fault| fault.one_line() != *seen, |files| files.digest != *seen)
+            let (_, mark) = self.read();
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != mark
         });
         differs.unwrap_or(true)
     }

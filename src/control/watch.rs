@@ -43,9 +43,7 @@ impl Watch {
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
-}
 
-impl Watch {
     /// Ends it as soon as what it does just now is done; a drop waits for that.
     pub fn stop(&self) {
         let _ = self.stop.send(Event::Stop);
@@ -68,11 +66,7 @@ fn watch(control: &Control, events: &mpsc::Sender<Event>, inbox: &Receiver<Event
     loop {
         match inbox.recv_timeout(LOOK_EVERY) {
             Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Ok(Event::Changed) => {
-                if !settle(inbox) {
-                    return;
-                }
-            }
+            Ok(Event::Changed) => {}
             Err(RecvTimeoutError::Timeout) => {
                 if watcher.is_none() {
                     watcher = self::watcher(control.folder(), events);
@@ -80,10 +74,10 @@ fn watch(control: &Control, events: &mpsc::Sender<Event>, inbox: &Receiver<Event
                 if !control.differs() {
                     continue;
                 }
-                if !settle(inbox) {
-                    return;
-                }
             }
+        }
+        if !settle(inbox) {
+            return;
         }
         look(control, told);
     }
@@ -98,14 +92,14 @@ fn look(control: &Control, told: &dyn Fn(Outcome)) {
 /// Waits until no event has come for a moment; `false` when it is time to stop.
 fn settle(inbox: &Receiver<Event>) -> bool {
     let until = Instant::now() + LONGEST_WAIT;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
         match inbox.recv_timeout(QUIET.min(left)) {
             Ok(Event::Stop) => return false,
-            Ok(Event::Changed) if !left.is_zero() => {}
-            _ => return true,
+            Ok(Event::Changed) => {}
+            Err(_) => return true,
         }
     }
+    true
 }
 
 fn watcher(folder: &Path, events: &mpsc::Sender<Event>) -> Option<RecommendedWatcher> {
@@ -125,24 +119,11 @@ fn watcher(folder: &Path, events: &mpsc::Sender<Event>) -> Option<RecommendedWat
 mod tests {
     use super::*;
 
-    /// A writer who makes `events` changes, one every `gap`.
-    fn writer(events: u32, gap: Duration) -> Receiver<Event> {
-        let (send, receive) = mpsc::channel();
-        std::thread::spawn(move || {
-            for _ in 0..events {
-                let _ = send.send(Event::Changed);
-                std::thread::sleep(gap);
-            }
-            // The channel stays open, as it does behind a folder.
-            std::thread::sleep(LONGEST_WAIT * 4);
-        });
-        receive
-    }
-
     // Mutation: so many events are waited for, and not so long.
     #[test]
     fn a_file_that_is_written_in_many_pieces_is_looked_at_when_it_is_whole() {
-        let inbox = writer(20, Duration::ZERO);
+        let (send, inbox) = mpsc::channel();
+        assert!((0..20).all(|_| send.send(Event::Changed).is_ok()));
         assert!(settle(&inbox));
         assert!(matches!(inbox.try_recv(), Err(mpsc::TryRecvError::Empty)), "every event came before the look");
     }
@@ -150,7 +131,13 @@ mod tests {
     // Mutation: only the quiet ends the wait.
     #[test]
     fn a_folder_that_is_written_to_without_pause_is_looked_at() {
-        let inbox = writer(1_000, Duration::from_millis(5));
+        let (send, inbox) = mpsc::channel();
+        std::thread::spawn(move || {
+            for _ in 0..1_000 {
+                let _ = send.send(Event::Changed);
+                std::thread::sleep(QUIET / 20);
+            }
+        });
         assert!(settle(&inbox));
         assert!(inbox.recv().is_ok(), "it is still written to");
     }

@@ -119,9 +119,9 @@ impl Accounts {
     /// The account of `tenant` under `snapshot`.
     pub(super) fn account(&mut self, tenant: &TenantId, snapshot: &Snapshot, presences: &Presences) -> Rc<Account> {
         if self.revision != snapshot.number {
-            // Twice: neither those of now nor those of before are of use.
+            // Neither those of now nor those of before are of use.
             self.turn_over();
-            self.turn_over();
+            self.outdated.push_back(std::mem::take(&mut self.before).into_iter());
             self.prices.clear();
             let counts = |dimension| snapshot.policy.budgets.iter().any(|budget| budget.per.contains(&dimension));
             self.counts = (counts(Dimension::UserId), counts(Dimension::WorkflowId));

@@ -60,9 +60,6 @@ pub(super) struct Ended {
 /// Counts a call whose segment watches something, and tells of what goes beyond. A fault here never reaches the call.
 pub(super) fn look(gateway: &Gateway, call: &Call, ended: Ended) {
     let Some(watched) = call.account.watched() else { return };
-    // What nobody watches is not counted.
-    let input = ended.input.filter(|_| watched.watch.avg_input_tokens.is_some());
-    let ended = Ended { input, ..ended };
     if ended.logical || ended.input.is_some() {
         caught("watching", || judge(gateway, call, (watched, call.account.watching()), ended));
     }
@@ -70,8 +67,8 @@ pub(super) fn look(gateway: &Gateway, call: &Call, ended: Ended) {
 
 fn judge(gateway: &Gateway, call: &Call, (watched, watching): (&Watched, &Watching), ended: Ended) {
     let attribution = &call.attribution;
-    let limit = watched.watch.steps.map_or(0, |_| gateway.options.limits.users_per_tenant);
-    let (steps, input) = watching.count(attribution, ended, call.now, limit);
+    let limit = gateway.options.limits.users_per_tenant;
+    let (steps, input) = watching.count((&watched.watch, limit), attribution, ended, call.now);
     // Another attempt of a request carries the same again.
     let (tool_output_tokens, extras) =
         if ended.logical { (call.content.tool_output, attribution.extras.as_slice()) } else { (0, &[][..]) };
@@ -86,11 +83,18 @@ fn judge(gateway: &Gateway, call: &Call, (watched, watching): (&Watched, &Watchi
 
 impl Watching {
     /// Counts a call: which step of its workflow it is, and the input of its prompt version so far. Of workflows beyond `limit`
-    /// and versions beyond [`PROMPTS`] nothing is known.
-    fn count(&self, said: &Attribution, ended: Ended, now: Timestamp, limit: usize) -> (Option<u64>, Option<Mean>) {
-        let workflow = said.workflow_id.as_ref().filter(|_| ended.logical && limit > 0);
+    /// and versions beyond [`PROMPTS`] nothing is known, and what is not watched is not counted.
+    fn count(
+        &self,
+        (watch, limit): (&Watch, usize),
+        said: &Attribution,
+        ended: Ended,
+        now: Timestamp,
+    ) -> (Option<u64>, Option<Mean>) {
+        let workflow = said.workflow_id.as_ref().filter(|_| ended.logical && watch.steps.is_some());
         let workflow = workflow.map(|id| self.seed.hash_one(id));
-        let prompt = ended.input.map(|tokens| (self.seed.hash_one(&said.prompt_version), tokens));
+        let input = ended.input.filter(|_| watch.avg_input_tokens.is_some());
+        let prompt = input.map(|tokens| (self.seed.hash_one(&said.prompt_version), tokens));
         if workflow.is_none() && prompt.is_none() {
             return (None, None);
         }
@@ -190,13 +194,17 @@ mod tests {
         }
     }
 
+    fn both() -> Watch {
+        Watch { steps: Some(1), avg_input_tokens: Some(1), ..Watch::default() }
+    }
+
     const REQUEST: Ended = Ended { logical: true, input: Some(10) };
 
     // Mutations: retries are steps; workflows share a count; the day does not end; the limit is not asked.
     #[test]
     fn the_steps_of_a_workflow_are_its_requests_of_one_day() {
         let watching = Watching::default();
-        let step = |workflow: &str, ended, day| watching.count(&said(workflow, "v1"), ended, on(day), 2).0;
+        let step = |workflow: &str, ended, day| watching.count((&both(), 2), &said(workflow, "v1"), ended, on(day)).0;
         assert_eq!((step("a", REQUEST, 0), step("a", REQUEST, 0), step("b", REQUEST, 0)), (Some(1), Some(2), Some(1)));
         assert_eq!(step("a", Ended { logical: false, ..REQUEST }, 0), None, "another attempt is no step");
         assert_eq!(step("c", REQUEST, 0), None, "there is no room for a third");
@@ -209,8 +217,9 @@ mod tests {
     #[test]
     fn the_input_of_each_prompt_is_averaged_apart() {
         let watching = Watching::default();
-        let mean =
-            |prompt: &str, input| watching.count(&said("a", prompt), Ended { logical: false, input }, on(0), 2).1;
+        let mean = |prompt: &str, input| {
+            watching.count((&both(), 2), &said("a", prompt), Ended { logical: false, input }, on(0)).1
+        };
         let of = |inputs: &[u64]| {
             let mut mean = Mean::default();
             for tokens in inputs {
@@ -225,6 +234,17 @@ mod tests {
             mean(&format!("v{version}"), Some(1));
         }
         assert_eq!(watching.today.lock().unwrap().inputs.len(), PROMPTS);
+    }
+
+    // Mutations: steps are counted whoever watches; inputs are.
+    #[test]
+    fn what_nobody_watches_is_not_counted() {
+        let watching = Watching::default();
+        let count = |watch: &Watch| watching.count((watch, 2), &said("a", "v1"), REQUEST, on(0));
+        assert_eq!(count(&Watch { tool_output_tokens: Some(1), ..Watch::default() }), (None, None));
+        assert!(!watching.any(on(0)));
+        assert_eq!(count(&Watch { avg_input_tokens: None, ..both() }), (Some(1), None));
+        assert_eq!(count(&Watch { steps: None, ..both() }).0, None);
     }
 
     // Mutations: everything is news; the version is a part of all news, or of none.

@@ -126,12 +126,12 @@ fn limits(node: &Node, problems: &mut Problems) -> Option<u64> {
     most
 }
 
-/// `{ tool_output_tokens: above 4000/request, retrieval.k: above 12 }`. `None` when nothing is watched.
 /// Whether a character may stand in the name of an attribute, which a header carries.
 fn in_a_header(character: u8) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, b'.' | b'_' | b'-')
 }
 
+/// `{ tool_output_tokens: above 4000/request, retrieval.k: above 12 }`. `None` when nothing is watched.
 fn watch(node: &Node, problems: &mut Problems) -> Option<Watch> {
     let mut fields = Fields::of(node, "`watch`", problems)?;
     let known = ["tool_output_tokens", "steps", "avgInputTokens"];
