@@ -15,6 +15,7 @@
 //! [`cli`] is the door.
 
 // Floor 0: words.
+pub mod allocator;
 pub mod diagnostic;
 pub mod domain;
 pub mod telemetry;

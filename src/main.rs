@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: plimsoll::allocator::Mimalloc = plimsoll::allocator::Mimalloc;
 
 fn main() -> ExitCode {
     // A huge page is resident as a whole once a byte of it is used; the allocator's own wish for them is off (`no_thp`), and this

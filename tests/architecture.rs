@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The top-level modules by floor. A module imports only from floors strictly below its own.
 const FLOORS: [&[&str]; 7] = [
-    &["domain", "diagnostic", "telemetry"],
+    &["allocator", "domain", "diagnostic", "telemetry"],
     &["directory", "invoice", "meter", "policy", "wire"],
     &["alert", "control", "ledger", "sim"],
     &["admin", "gateway"],

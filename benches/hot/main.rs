@@ -18,9 +18,10 @@ use std::io;
 use std::process::ExitCode;
 
 use figures::Figure;
+use plimsoll::allocator::Mimalloc;
 
 #[global_allocator]
-static ALLOCATOR: allocations::Counting<mimalloc::MiMalloc> = allocations::Counting(mimalloc::MiMalloc);
+static ALLOCATOR: allocations::Counting<Mimalloc> = allocations::Counting(Mimalloc);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();

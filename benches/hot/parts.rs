@@ -233,7 +233,7 @@ fn decision() -> Box<dyn FnMut()> {
     let dimensions = scene.policy.dimensions(facts.tenant, facts.attribution, facts.provider, facts.model);
     let counter = |budget: usize| -> Arc<Counter> {
         let key = scene.policy.counter_key(budget, &dimensions).unwrap_or_default();
-        let counter = meter.counter(&scene.policy.budgets[budget].identity, &key);
+        let counter = meter.counter(&scene.policy.budgets[budget].identity, key);
         let window = counter.window(NOW, || scene.policy.window(budget, NOW));
         lease_plenty(&window);
         counter

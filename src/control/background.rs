@@ -3,6 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
+use crate::allocator::give_back;
+
 /// The lowest priority.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 19;
@@ -46,7 +48,9 @@ pub(super) fn in_background<T: Send>(work: impl Fn() -> T + Sync) -> thread::Res
         let named = thread::Builder::new().name("plimsoll-reload".to_owned());
         let working = named.spawn_scoped(scope, || {
             give_way();
-            work()
+            let done = work();
+            give_back();
+            done
         });
         working.map_or_else(|_| catch_unwind(AssertUnwindSafe(&work)), thread::ScopedJoinHandle::join)
     })

@@ -11,19 +11,19 @@ mod retired;
 pub(crate) mod tests;
 pub mod watch;
 
-use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use crate::allocator::give_back;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::directory::{Directory, KnownNames};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::price::PriceBook;
 use crate::domain::standing::Dimensions;
-use crate::domain::tenant::{Tenant, TenantId};
+use crate::domain::tenant::Tenant;
 use crate::meter::Meter;
 use crate::meter::counter::WindowCounter;
 use crate::policy::route::Abilities;
@@ -52,8 +52,6 @@ pub struct Snapshot {
     pub prices: Arc<PriceBook>,
     /// When it came into force.
     pub loaded_at: Timestamp,
-    /// The tenants that `tenants.csv` holds; the admin API may not change them.
-    held_in_file: BTreeSet<TenantId>,
     /// Whether a policy file is behind it.
     has_files: bool,
     /// The texts that it was compiled from.
@@ -148,6 +146,8 @@ impl Control {
         past::take_up(&around, &snapshot, None).map_err(|error| forgotten(&error))?;
         let last = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
         let (current, last, seen) = (ArcSwap::new(snapshot), Mutex::new(last), Mutex::new(files.digest));
+        drop((files.policies, files.tenants));
+        give_back();
         Ok(Self { current, around, last, retired: Retired::default(), seen })
     }
 
@@ -169,11 +169,6 @@ impl Control {
     /// The live counters.
     pub fn meter(&self) -> &Arc<Meter> {
         &self.around.meter
-    }
-
-    /// Whether `tenants.csv` holds a tenant.
-    pub fn holds_in_file(&self, tenant: &str) -> bool {
-        self.load().held_in_file.contains(tenant)
     }
 
     /// The folder that is read.
@@ -326,7 +321,6 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
     let mut diagnostics = compiled.diagnostics;
     let (mut directory, found) = directory(files, compiled.policy.as_ref());
     diagnostics.extend(found);
-    let held_in_file = directory.iter().map(|tenant| tenant.id.clone()).collect();
     for tenant in (around.history.tenants)().map_err(|error| forgotten(&error))? {
         directory.add_absent(tenant);
     }
@@ -344,7 +338,6 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
                 directory,
                 prices: Arc::clone(&around.prices),
                 loaded_at: now,
-                held_in_file,
                 has_files: !files.policies.is_empty(),
                 sources: files.policies.clone(),
             };

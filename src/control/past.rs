@@ -170,7 +170,7 @@ fn restore(around: &Surroundings, policy: &Policy, new: &[Arc<str>], now: Timest
             let counted = (row.posted, row.in_doubt) != ([0; 3], [0; 3]);
             if counted && row.window.end > ring.since(after) {
                 lives.insert(Arc::clone(&row.name.key), row.window.start);
-                let ring_counter = around.meter.counter(&budget.identity, &row.name.key);
+                let ring_counter = around.meter.counter(&budget.identity, Arc::clone(&row.name.key));
                 count(&ring_counter.bucket_of(row.window.start, ring), row.posted, row.in_doubt);
             }
         }
@@ -187,7 +187,7 @@ pub(super) fn counters(
 ) -> Vec<Arc<WindowCounter>> {
     let windows = policy.counting(dimensions).into_iter().filter_map(|budget| {
         let key = policy.counter_key(budget, dimensions)?;
-        let counter = meter.counter(&policy.budgets[budget].identity, &key);
+        let counter = meter.counter(&policy.budgets[budget].identity, key);
         Some(window_of(policy, budget, &counter, at))
     });
     windows.filter(|counter| counter.window().contains(at)).collect()
@@ -222,7 +222,9 @@ fn placed(around: &Surroundings, policy: &Policy, seed: &Seed) -> Arc<WindowCoun
     let name = seed.counter.name();
     let budget = policy.budgets.iter().find(|budget| budget.identity == name.identity);
     match budget.and_then(|budget| budget.span.ring()) {
-        Some(ring) => around.meter.counter(&name.identity, &name.key).bucket_of(seed.counter.window().start, ring),
+        Some(ring) => {
+            around.meter.counter(&name.identity, Arc::clone(&name.key)).bucket_of(seed.counter.window().start, ring)
+        }
         None => Arc::clone(&seed.counter),
     }
 }
@@ -249,7 +251,7 @@ fn add_up(around: &Surroundings, snapshot: &Snapshot, new: &[Arc<str>]) -> Resul
                 continue;
             }
             let Some(key) = policy.counter_key(*at, dimensions) else { continue };
-            let counter = around.meter.counter(&policy.budgets[*at].identity, &key);
+            let counter = around.meter.counter(&policy.budgets[*at].identity, key);
             let mut counter = window_of(policy, *at, &counter, admitted);
             if !counter.window().contains(admitted) {
                 // A row that was written meanwhile has begun the next window. This one is over for the meter, and not for the ledger.
@@ -288,7 +290,7 @@ fn add_up(around: &Surroundings, snapshot: &Snapshot, new: &[Arc<str>]) -> Resul
 }
 
 fn restored(around: &Surroundings, past: &PastCounter, now: Timestamp) -> Arc<WindowCounter> {
-    around.meter.counter(&past.name.identity, &past.name.key).window(now, || past.window)
+    around.meter.counter(&past.name.identity, Arc::clone(&past.name.key)).window(now, || past.window)
 }
 
 fn count(counter: &WindowCounter, posted: Amounts, in_doubt: Amounts) {
@@ -311,7 +313,7 @@ fn restore_steps(around: &Surroundings, snapshot: &Snapshot, fresh: &dyn Fn(&Arc
                 && policy.window(*at, past.window_start).start == past.window_start
         };
         let Some((at, window)) = budgets.iter().find(counts) else { continue };
-        let counter = around.meter.counter(&policy.budgets[*at].identity, &past.key);
+        let counter = around.meter.counter(&policy.budgets[*at].identity, Arc::clone(&past.key));
         let steps = StepSet::default().with(past.step).0;
         if policy.budgets[*at].span.ring().is_some() {
             counter.was_announced(steps, past.at);

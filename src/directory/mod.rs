@@ -6,7 +6,8 @@
 
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Source};
@@ -25,6 +26,8 @@ pub struct KnownNames<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
     tenants: HashMap<TenantId, Arc<Tenant>>,
+    /// Of them, those that the file does not hold.
+    absent: HashSet<TenantId>,
 }
 
 impl Directory {
@@ -36,14 +39,14 @@ impl Directory {
     pub fn parse(csv: &Source, known: Option<KnownNames<'_>>) -> (Self, Vec<Diagnostic>) {
         let mut diagnostics = Vec::new();
         let tenants = rows::read(csv, known, &mut diagnostics);
-        let tenants = tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect();
         crate::diagnostic::sort(&mut diagnostics);
-        (Self { tenants }, diagnostics)
+        (Self::of(tenants), diagnostics)
     }
 
     /// A directory of these tenants; of two with one identifier the later counts.
     pub fn of(tenants: impl IntoIterator<Item = Tenant>) -> Self {
-        Self { tenants: tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect() }
+        let tenants = tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect();
+        Self { tenants, absent: HashSet::new() }
     }
 
     /// The tenant of that identifier.
@@ -60,7 +63,15 @@ impl Directory {
 
     /// Adds a tenant that the file does not hold.
     pub fn add_absent(&mut self, tenant: Tenant) {
-        self.tenants.entry(tenant.id.clone()).or_insert_with(|| Arc::new(tenant));
+        if let Entry::Vacant(place) = self.tenants.entry(tenant.id.clone()) {
+            self.absent.insert(tenant.id.clone());
+            place.insert(Arc::new(tenant));
+        }
+    }
+
+    /// Whether the file holds a tenant.
+    pub fn is_in_file(&self, id: &str) -> bool {
+        self.tenants.contains_key(id) && !self.absent.contains(id)
     }
 
     /// How many there are.

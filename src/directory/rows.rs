@@ -4,6 +4,7 @@
 //! found in its own line.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -67,12 +68,12 @@ pub(super) fn read(csv: &Source, known: Option<KnownNames<'_>>, diagnostics: &mu
     let Some(columns) = columns(file, &cells, diagnostics) else { return Vec::new() };
     let known = known.map(Names::of);
     let mut seen: HashMap<TenantId, Spot> = HashMap::new();
-    let mut tenants = Vec::new();
+    let (mut tenants, shared) = (Vec::new(), RefCell::default());
     for (line, number) in lines {
         if read_cells(&mut cells, file, line, number, diagnostics).is_none() {
             continue;
         }
-        let row = Row { file, cells: &cells, columns: &columns };
+        let row = Row { file, cells: &cells, columns: &columns, shared: &shared };
         let Some((tenant, spot)) = row.tenant(known.as_ref(), diagnostics) else { continue };
         if let Some(first) = seen.get(&tenant.id) {
             let fault = Diagnostic::error("E172", format!("tenant `{}` is given twice", tenant.id));
@@ -174,6 +175,8 @@ struct Row<'r> {
     file: &'r Arc<str>,
     cells: &'r [Cell<'r>],
     columns: &'r [Option<&'static str>],
+    /// Texts that many rows have, each of them once.
+    shared: &'r RefCell<HashSet<Arc<str>>>,
 }
 
 impl Row<'_> {
@@ -185,6 +188,18 @@ impl Row<'_> {
 
     fn text(&self, column: &str) -> Option<Arc<str>> {
         self.cell(column).map(|cell| Arc::from(&*cell.text))
+    }
+
+    /// The same where many rows have the same.
+    fn shared(&self, column: &str) -> Option<Arc<str>> {
+        let text = &*self.cell(column)?.text;
+        let mut shared = self.shared.borrow_mut();
+        if let Some(known) = shared.get(text) {
+            return Some(Arc::clone(known));
+        }
+        let new = Arc::from(text);
+        shared.insert(Arc::clone(&new));
+        Some(new)
     }
 
     fn tenant(&self, known: Option<&Names<'_>>, diagnostics: &mut Vec<Diagnostic>) -> Option<(Tenant, Spot)> {
@@ -211,11 +226,11 @@ impl Row<'_> {
         let tenant = Tenant {
             id: tenant_id?,
             name: self.text("name"),
-            plan: self.text("plan"),
-            segment: self.text("segment"),
-            account_owner: self.text("account_owner"),
+            plan: self.shared("plan"),
+            segment: self.shared("segment"),
+            account_owner: self.shared("account_owner"),
             revenue: revenue.ok()?,
-            upgrade_url: self.text("upgrade_url"),
+            upgrade_url: self.shared("upgrade_url"),
         };
         if let Some(known) = known {
             self.compare("plan", &known.plans, diagnostics);

@@ -44,7 +44,7 @@ pub struct Counted {
 }
 
 /// The budgets that count a call.
-pub type CountedBudgets = SmallVec<[Counted; 8]>;
+pub type CountedBudgets = SmallVec<[Counted; 4]>;
 
 /// One budget's counter in its present window, at the moment of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Standing {
 }
 
 /// The standings of the budgets that count a call.
-pub type Standings = SmallVec<[Standing; 8]>;
+pub type Standings = SmallVec<[Standing; 4]>;
 
 /// The dimensions that budgets match and count by, of a call or of a group of ledger rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -62,22 +62,32 @@ pub struct Presence {
     /// Answers whose client has gone and that are read on.
     drains: AtomicU32,
     // Few policies count users or workflows, and few tenants are watched.
-    users: OnceLock<Box<Users>>,
-    workflows: OnceLock<Box<Users>>,
-    watching: OnceLock<Box<Watching>>,
+    named: OnceLock<Box<Named>>,
+}
+
+/// Whom a tenant names, and what is watched of it.
+#[derive(Debug, Default)]
+struct Named {
+    users: Users,
+    workflows: Users,
+    watching: Watching,
 }
 
 impl Presence {
     /// What is counted of calls that are watched.
     pub(super) fn watching(&self) -> &Watching {
-        self.watching.get_or_init(Box::default)
+        &self.named().watching
+    }
+
+    fn named(&self) -> &Named {
+        self.named.get_or_init(Box::default)
     }
 
     /// Whether it must be kept though no core and no call refers to it: to forget today's names would give room for more, and
     /// what was told today would be told again.
     pub fn remembers_today(&self, now: Timestamp) -> bool {
-        [&self.users, &self.workflows].into_iter().any(|names| names.get().is_some_and(|names| names.any(now)))
-            || self.watching.get().is_some_and(|watching| watching.any(now))
+        let Some(Named { users, workflows, watching }) = self.named.get().map(Box::as_ref) else { return false };
+        users.any(now) || workflows.any(now) || watching.any(now)
     }
 }
 
@@ -135,7 +145,8 @@ impl Accounts {
             self.turn_over();
         }
         let account = self.before.remove(tenant).unwrap_or_else(|| self.resolve(tenant, snapshot, presences));
-        self.by_tenant.insert(tenant.clone(), Rc::clone(&account));
+        // Under the name that the directory holds, and not one more of the same letters.
+        self.by_tenant.insert(account.tenant.id.clone(), Rc::clone(&account));
         account
     }
 
@@ -152,8 +163,8 @@ impl Accounts {
         let known = presences.get(tenant).map(|presence| Arc::clone(&presence));
         Rc::new(Account {
             watched: watched(&facts, snapshot),
+            presence: known.unwrap_or_else(|| Arc::clone(&presences.entry(facts.id.clone()).or_default())),
             tenant: facts,
-            presence: known.unwrap_or_else(|| Arc::clone(&presences.entry(tenant.clone()).or_default())),
             counts_users,
             counts_workflows,
             direct: RefCell::default(),
@@ -222,8 +233,9 @@ impl Account {
             let at = match direct.binary_search_by_key(&budget, |(known, _)| *known) {
                 Ok(at) => at,
                 Err(at) => {
-                    let counter = meter.counter(identity, &policy.counter_key(budget, dimensions)?);
-                    direct.insert(at, (budget, counter));
+                    let shared = policy.budgets[budget].per.is_empty();
+                    let key = if shared { Arc::default() } else { Arc::clone(self.tenant.id.as_arc()) };
+                    direct.insert(at, (budget, meter.counter(identity, key)));
                     at
                 }
             };
@@ -231,14 +243,14 @@ impl Account {
         }
         if policy.budgets[budget].span == Span::Workflow {
             // A workflow ends soon, and its counter is forgotten only when nobody keeps it.
-            return Some(meter.counter(identity, &policy.counter_key(budget, dimensions)?));
+            return Some(meter.counter(identity, policy.counter_key(budget, dimensions)?));
         }
         let key = (budget, policy.counter_key(budget, dimensions)?);
         let mut keyed = self.keyed.borrow_mut();
         if keyed.len() > REMEMBERED_KEYS {
             keyed.clear();
         }
-        let counter = keyed.entry(key).or_insert_with_key(|(_, key)| meter.counter(identity, key));
+        let counter = keyed.entry(key).or_insert_with_key(|(_, key)| meter.counter(identity, key.as_str()));
         Some(Arc::clone(counter))
     }
 
@@ -287,12 +299,12 @@ impl Account {
     /// Whether a call may be counted under this user's name: when a budget counts users, a tenant names so many a day at
     /// most, or its inventions would fill the memory.
     pub(super) fn takes(&self, user: &str, now: Timestamp, limit: usize) -> bool {
-        !self.counts_users || self.presence.users.get_or_init(Box::default).admit(user, now, limit)
+        !self.counts_users || self.presence.named().users.admit(user, now, limit)
     }
 
     /// The same for the name of a workflow.
     pub(super) fn takes_workflow(&self, workflow: &str, now: Timestamp, limit: usize) -> bool {
-        !self.counts_workflows || self.presence.workflows.get_or_init(Box::default).admit(workflow, now, limit)
+        !self.counts_workflows || self.presence.named().workflows.admit(workflow, now, limit)
     }
 }
 

@@ -115,7 +115,7 @@ fn reserve(call: &Call, peek: &Peek<'_>, decision: &mut Decision, counting: &Cou
         return Err(Refused::unpriced(call).into());
     }
     if decision.ceilings.is_empty() || !can_cost(call.operation) {
-        let asks: SmallVec<[Ask<'_>; 8]> = counting.windows.iter().chain(&counting.unlimited).map(Ask::count).collect();
+        let asks: SmallVec<[Ask<'_>; 4]> = counting.windows.iter().chain(&counting.unlimited).map(Ask::count).collect();
         let reservation = reservation::reserve(&asks).map_err(|_| Refused::internal())?;
         return Ok(Held { reservation, price, clamp: None });
     }
@@ -240,7 +240,7 @@ impl Hold<'_> {
     }
 
     fn take(&self, cap: u64, decision: &Decision, counting: &Counting) -> Taken {
-        let mut asks: SmallVec<[Ask<'_>; 8]> = SmallVec::new();
+        let mut asks: SmallVec<[Ask<'_>; 4]> = SmallVec::new();
         for (standing, window) in counting.standings.iter().zip(&counting.windows) {
             let ceiling = decision.ceilings.iter().find(|ceiling| ceiling.budget == standing.budget);
             asks.push(match ceiling {

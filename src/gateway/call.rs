@@ -69,9 +69,9 @@ impl Call {
         self.snapshot.prices.find(&self.provider.name, self.provider.family.as_str(), model)
     }
 
-    /// How long we have had work with it. To wait for a turn is the policy's will and no work of ours.
-    pub(super) fn overhead(&self) -> Duration {
-        self.arrived.elapsed().saturating_sub(self.queued.unwrap_or_default())
+    /// How long we have had work with it until a moment. To wait for a turn is the policy's will and no work of ours.
+    pub(super) fn overhead(&self, until: Instant) -> Duration {
+        until.saturating_duration_since(self.arrived).saturating_sub(self.queued.unwrap_or_default())
     }
 
     /// The call's dimensions, as budgets match and count by them.

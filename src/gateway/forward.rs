@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use http::{HeaderMap, Request, Response, header};
 use hyper::body::{Body, Incoming};
@@ -92,9 +93,10 @@ pub(super) async fn forward(
     framing: Framing,
     filter: Option<UsageChunkFilter>,
 ) -> Result<Response<Answer>, Refused> {
-    (attempt.left, attempt.overhead) = (std::time::Instant::now(), attempt.call.overhead());
-    let limit = attempt.worker.gateway.options.limits.first_byte_timeout;
-    let (response, link) = match tokio::time::timeout(limit, exchange(&attempt, request)).await {
+    attempt.left = Instant::now();
+    attempt.overhead = attempt.call.overhead(attempt.left);
+    let until = attempt.left + attempt.worker.gateway.options.limits.first_byte_timeout;
+    let (response, link) = match tokio::time::timeout_at(until.into(), exchange(&attempt, request)).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(failed)) => return Err(fail(attempt, &failed)),
         Err(_) => return Err(abandon(attempt, Refused::upstream_slow())),

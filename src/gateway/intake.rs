@@ -1,11 +1,12 @@
 //! The request's body, read whole: it must be judged before a byte of it leaves.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use tokio::time::{Instant, timeout_at};
 
 /// After this long a body must keep a minimum rate.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,8 +40,7 @@ pub(super) async fn read(mut body: Incoming, headers: &HeaderMap, limit: u64) ->
     let mut length = 0_u64;
     loop {
         let due = PATIENCE + Duration::from_secs(length / SLOWEST + 1);
-        let frame = tokio::time::timeout(due.saturating_sub(started.elapsed()), body.frame());
-        let Some(frame) = frame.await.map_err(|_| BadBody::TooSlow)? else { break };
+        let Some(frame) = timeout_at(started + due, body.frame()).await.map_err(|_| BadBody::TooSlow)? else { break };
         let Ok(data) = frame.map_err(|_| BadBody::Broken)?.into_data() else { continue };
         length += data.len() as u64;
         if length > limit {

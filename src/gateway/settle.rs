@@ -204,7 +204,8 @@ pub(super) fn write_replay(worker: &Worker, call: &Call, status: u16) {
 
 /// What every row of a call says.
 fn entry(call: &Call, bill: Bill) -> LedgerEntry {
-    let took = call.arrived.elapsed().as_micros();
+    let now = Instant::now();
+    let took = now.saturating_duration_since(call.arrived).as_micros();
     LedgerEntry {
         attempt_id: Arc::clone(&call.id),
         request_id: Arc::clone(&call.id),
@@ -226,10 +227,10 @@ fn entry(call: &Call, bill: Bill) -> LedgerEntry {
         cost: bill.cost,
         status: 0,
         ending: Ending::Complete,
-        decision: Arc::from(""),
-        would: Arc::from(""),
+        decision: Arc::default(),
+        would: Arc::default(),
         policy: Arc::clone(&call.snapshot.revision),
-        overhead_us: u32::try_from(call.overhead().as_micros()).unwrap_or(u32::MAX),
+        overhead_us: u32::try_from(call.overhead(now).as_micros()).unwrap_or(u32::MAX),
         first_byte_us: None,
         duration_us: u64::try_from(took).unwrap_or(u64::MAX),
         postings: Postings::new(),

@@ -243,7 +243,7 @@ impl Worker {
         let mut marks = Marks::default();
         reply::refused(&mut marks, call, &decided, &would);
         marks.write(response.headers_mut());
-        reply::timing(response.headers_mut(), call.overhead(), None);
+        reply::timing(response.headers_mut(), call.overhead(Instant::now()), None);
         let metrics = &self.gateway.metrics;
         if throttle.is_some() {
             metrics.decided(Action::Throttle, Mode::Enforce);

@@ -3,14 +3,14 @@
 //! A call keeps the `Arc` of the window it was admitted in, so a late settlement lands in the right window; a reset never
 //! refunds and never charges twice.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
 use super::cell::Cell;
 use super::lease::Lease;
-use super::ring::Told;
+use super::ring::Buckets;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Unit;
 use crate::domain::window::Window;
@@ -33,12 +33,19 @@ pub struct WindowCounter {
     name: Arc<CounterName>,
     window: Window,
     cells: [Cell; 3],
+    // There are as many windows as tenants and budgets, and most of them need none of this.
+    more: OnceLock<Box<More>>,
+}
+
+/// What a window needs of which something is leased, or in which a step was reached.
+#[derive(Debug)]
+struct More {
     /// What hard budgets may still hold of each unit without asking the store.
     leases: [Lease; 3],
-    /// A bit for each step that has been announced in this window.
-    announced: AtomicU8,
     /// When the `decide` step was first reached, in microseconds.
     decide_opened: AtomicI64,
+    /// A bit for each step that has been announced in this window.
+    announced: AtomicU8,
 }
 
 impl WindowCounter {
@@ -49,14 +56,7 @@ impl WindowCounter {
 
     /// An empty counter.
     pub fn named(name: Arc<CounterName>, window: Window) -> Self {
-        Self {
-            name,
-            window,
-            cells: Default::default(),
-            leases: Default::default(),
-            announced: AtomicU8::new(0),
-            decide_opened: AtomicI64::new(NOT_OPENED),
-        }
+        Self { name, window, cells: Default::default(), more: OnceLock::new() }
     }
 
     /// Which counter it is.
@@ -81,26 +81,33 @@ impl WindowCounter {
 
     /// The lease of a unit.
     pub fn lease(&self, unit: Unit) -> &Lease {
-        &self.leases[unit.index()]
+        &self.more().leases[unit.index()]
+    }
+
+    fn more(&self) -> &More {
+        self.more.get_or_init(|| {
+            let (decide_opened, announced) = (AtomicI64::new(NOT_OPENED), AtomicU8::new(0));
+            Box::new(More { leases: Default::default(), decide_opened, announced })
+        })
     }
 
     /// Marks steps as announced and returns those that were not: for each step exactly one caller in a window sees its bit.
     pub fn announce(&self, steps: u8) -> u8 {
         // `Relaxed`: the bits order nothing but themselves. Reading first keeps the line shared when nothing is new.
-        if steps & !self.announced.load(Ordering::Relaxed) == 0 {
+        if steps & !self.announced() == 0 {
             return 0;
         }
-        steps & !self.announced.fetch_or(steps, Ordering::Relaxed)
+        steps & !self.more().announced.fetch_or(steps, Ordering::Relaxed)
     }
 
     /// The steps that have been announced.
     pub fn announced(&self) -> u8 {
-        self.announced.load(Ordering::Relaxed)
+        self.more.get().map_or(0, |more| more.announced.load(Ordering::Relaxed))
     }
 
     /// Opens the decision of this window unless it is open, and returns when it was opened.
     pub fn open_decision(&self, now: Timestamp) -> Timestamp {
-        let opened = &self.decide_opened;
+        let opened = &self.more().decide_opened;
         match opened.compare_exchange(NOT_OPENED, now.micros(), Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => now,
             Err(earlier) => Timestamp::from_micros(earlier),
@@ -109,28 +116,20 @@ impl WindowCounter {
 
     /// When the decision of this window was opened.
     pub fn decide_opened(&self) -> Option<Timestamp> {
-        let micros = self.decide_opened.load(Ordering::Relaxed);
+        let micros = self.more.get()?.decide_opened.load(Ordering::Relaxed);
         (micros != NOT_OPENED).then(|| Timestamp::from_micros(micros))
     }
 }
 
-/// The windows of one counter: the present one, and of rings the buckets before it.
+/// The windows of one counter: the present one, or buckets.
 #[derive(Debug, Default)]
 pub struct Counter {
     name: Arc<CounterName>,
-    current: ArcSwapOption<Chain>,
+    current: ArcSwapOption<WindowCounter>,
+    /// Of rings, which have no current window.
+    pub(super) buckets: OnceLock<Box<Buckets>>,
     /// The latest moment it was asked for, in microseconds; coarse.
     touched: AtomicI64,
-    /// Of rings: when each step was announced last. Windows keep that themselves.
-    pub(super) told: Told,
-}
-
-/// A window and the ones before it that a ring still needs.
-#[derive(Debug)]
-pub(super) struct Chain {
-    pub(super) present: Arc<WindowCounter>,
-    /// Oldest first.
-    pub(super) past: Vec<Arc<WindowCounter>>,
 }
 
 /// How precisely `touched` is kept: a store per call would make every core fight for the line.
@@ -142,21 +141,27 @@ impl Counter {
         Self { name: Arc::new(name), ..Self::default() }
     }
 
+    /// Which counter it is.
+    pub fn name(&self) -> &CounterName {
+        &self.name
+    }
+
     /// The counter of the window that holds `now`; `make` says which one that is when the present one does not.
     ///
     /// However many callers race, one window follows the other exactly once. When the clock jumps back, the newer window
     /// stays: what it has counted is not forgotten.
     pub fn window(&self, now: Timestamp, make: impl FnOnce() -> Window) -> Arc<WindowCounter> {
         self.touch(now);
-        let current = self.current.load();
-        if let Some(chain) = current.as_ref().filter(|chain| chain.holds(now)) {
-            return Arc::clone(&chain.present);
+        if let Some(current) = self.current.load().as_ref().filter(|current| now < current.window.end) {
+            return Arc::clone(current);
         }
         let next = self.empty(make());
-        self.replace(|current| match current {
-            Some(chain) if next.window.start <= chain.present.window.start => Err(Arc::clone(&chain.present)),
-            _ => Ok((Chain { present: Arc::clone(&next), past: Vec::new() }, Arc::clone(&next))),
-        })
+        // Whoever was faster, or is later, has the window.
+        let kept = |current: &Option<Arc<WindowCounter>>| {
+            current.as_ref().filter(|current| next.window.start <= current.window.start).map(Arc::clone)
+        };
+        let before = self.current.rcu(|current| kept(current).or_else(|| Some(Arc::clone(&next))));
+        kept(&before).unwrap_or(next)
     }
 
     /// A window of this counter that is not among its windows yet.
@@ -164,38 +169,9 @@ impl Counter {
         Arc::new(WindowCounter::named(Arc::clone(&self.name), window))
     }
 
-    /// Puts another chain in place of the current one. `next` is asked again when somebody else was faster; it may also say
-    /// that the answer is there already.
-    pub(super) fn replace(
-        &self,
-        next: impl Fn(Option<&Chain>) -> Result<(Chain, Arc<WindowCounter>), Arc<WindowCounter>>,
-    ) -> Arc<WindowCounter> {
-        loop {
-            let current = self.current.load();
-            let (chain, found) = match next(current.as_deref()) {
-                Ok(next) => next,
-                Err(found) => return found,
-            };
-            let before = self.current.compare_and_swap(&*current, Some(Arc::new(chain)));
-            let same = match (before.as_ref(), current.as_ref()) {
-                (Some(before), Some(current)) => Arc::ptr_eq(before, current),
-                (None, None) => true,
-                _ => false,
-            };
-            if same {
-                return found;
-            }
-        }
-    }
-
-    /// The windows as they are now.
-    pub(super) fn chain(&self) -> arc_swap::Guard<Option<Arc<Chain>>> {
-        self.current.load()
-    }
-
-    /// The present window, if anything was ever counted.
+    /// The present window, or the latest bucket, if anything was ever counted.
     pub fn present(&self) -> Option<Arc<WindowCounter>> {
-        self.current.load().as_ref().map(|chain| Arc::clone(&chain.present))
+        self.current.load_full().or_else(|| self.buckets.get()?.latest())
     }
 
     /// The latest moment it was asked for, give or take a second.
@@ -207,13 +183,6 @@ impl Counter {
         if now.micros().saturating_sub(self.touched.load(Ordering::Relaxed)) >= TOUCH_MICROS {
             self.touched.store(now.micros(), Ordering::Relaxed);
         }
-    }
-}
-
-impl Chain {
-    /// Whether a call at `now` belongs into the present window. An earlier `now` does too: the clock jumped back.
-    fn holds(&self, now: Timestamp) -> bool {
-        now < self.present.window.end
     }
 }
 

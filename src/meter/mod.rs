@@ -11,6 +11,8 @@ pub mod pace;
 pub mod reservation;
 pub mod ring;
 
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -19,7 +21,31 @@ use self::counter::{Counter, CounterName};
 use crate::domain::clock::Timestamp;
 
 /// The counters of one budget identity by key.
-type Keys = DashMap<Box<str>, Arc<Counter>>;
+type Keys = DashMap<ByKey, ()>;
+
+/// A counter that is found by its key, which is not kept a second time for that.
+#[derive(Debug)]
+struct ByKey(Arc<Counter>);
+
+impl Borrow<str> for ByKey {
+    fn borrow(&self) -> &str {
+        &self.0.name().key
+    }
+}
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<str>::borrow(self).hash(state);
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        Borrow::<str>::borrow(self) == Borrow::<str>::borrow(other)
+    }
+}
+
+impl Eq for ByKey {}
 
 /// All counters of this node.
 ///
@@ -31,14 +57,16 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// The counter of an identity and key (the values of the `per` dimensions); made on first use. Keep the answer.
-    pub fn counter(&self, identity: &Arc<str>, key: &str) -> Arc<Counter> {
+    /// The counter of an identity and key (the values of the `per` dimensions); made on first use. Keep the answer. A key that is
+    /// shared already, as a tenant's identifier is, is not copied.
+    pub fn counter(&self, identity: &Arc<str>, key: impl AsRef<str> + Into<Arc<str>>) -> Arc<Counter> {
         let keys = self.keys(identity);
-        if let Some(counter) = keys.get(key) {
-            return Arc::clone(&counter);
+        if let Some(known) = keys.get(key.as_ref()) {
+            return Arc::clone(&known.key().0);
         }
-        let make = || Arc::new(Counter::named(CounterName { identity: Arc::clone(identity), key: Arc::from(key) }));
-        Arc::clone(&keys.entry(Box::from(key)).or_insert_with(make))
+        let name = CounterName { identity: Arc::clone(identity), key: key.into() };
+        let known = keys.entry(ByKey(Arc::new(Counter::named(name)))).or_insert(());
+        Arc::clone(&known.key().0)
     }
 
     fn keys(&self, identity: &Arc<str>) -> Arc<Keys> {
@@ -51,14 +79,14 @@ impl Meter {
     /// The counter of an identity and key, if it was ever used.
     pub fn find(&self, identity: &str, key: &str) -> Option<Arc<Counter>> {
         let keys = Arc::clone(&*self.counters.get(identity)?);
-        keys.get(key).map(|counter| Arc::clone(&counter))
+        keys.get(key).map(|known| Arc::clone(&known.key().0))
     }
 
     /// Visits every counter. The visitor must not call back into the meter.
     pub fn for_each(&self, mut visit: impl FnMut(&Arc<str>, &str, &Arc<Counter>)) {
         for identity in &self.counters {
             for entry in identity.value().iter() {
-                visit(identity.key(), entry.key(), entry.value());
+                visit(identity.key(), &entry.key().0.name().key, &entry.key().0);
             }
         }
     }
@@ -78,7 +106,7 @@ impl Meter {
         for identity in &self.counters {
             let Some(before) = before(identity.key()) else { continue };
             let before = Timestamp::from_micros(before.micros().saturating_sub(1_000_000));
-            identity.value().retain(|_, counter| Arc::strong_count(counter) > 1 || counter.touched() >= before);
+            identity.value().retain(|ByKey(counter), ()| Arc::strong_count(counter) > 1 || counter.touched() >= before);
         }
     }
 

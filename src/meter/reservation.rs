@@ -173,7 +173,7 @@ pub fn holds_the_line() -> bool {
 #[derive(Debug, Default)]
 #[must_use = "a reservation that is dropped gives its holds back"]
 pub struct Reservation {
-    lines: SmallVec<[Line; 8]>,
+    lines: SmallVec<[Line; 4]>,
 }
 
 impl Reservation {

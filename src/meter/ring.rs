@@ -7,7 +7,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::counter::{Chain, Counter, WindowCounter};
+use arc_swap::ArcSwap;
+
+use super::counter::{Counter, WindowCounter};
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Unit;
 use crate::domain::window::{Ring, Window};
@@ -15,21 +17,38 @@ use crate::domain::window::{Ring, Window};
 /// A step that was never announced.
 const NEVER: i64 = i64::MIN;
 
-/// When each step of a ring was announced last. Nothing is kept until one was.
+/// The buckets of one counter.
 #[derive(Debug, Default)]
-pub(super) struct Told(OnceLock<Box<[AtomicI64; 8]>>);
+pub(super) struct Buckets {
+    chain: ArcSwap<Chain>,
+    /// When each step was announced last. Nothing is kept until one was.
+    told: OnceLock<Box<[AtomicI64; 8]>>,
+}
 
-impl Told {
-    fn moments(&self) -> &[AtomicI64; 8] {
-        self.0.get_or_init(|| Box::new([const { AtomicI64::new(NEVER) }; 8]))
+/// The buckets that there are, oldest first.
+#[derive(Debug, Default)]
+struct Chain(Vec<Arc<WindowCounter>>);
+
+impl Buckets {
+    /// The latest bucket.
+    pub(super) fn latest(&self) -> Option<Arc<WindowCounter>> {
+        self.chain.load().0.last().map(Arc::clone)
+    }
+
+    fn told(&self) -> &[AtomicI64; 8] {
+        self.told.get_or_init(|| Box::new([const { AtomicI64::new(NEVER) }; 8]))
     }
 }
 
 impl Counter {
+    fn ring(&self) -> &Buckets {
+        self.buckets.get_or_init(Box::default)
+    }
+
     /// The bucket of a call at `now`. When the clock jumps back, the bucket of that time counts; the later ones count too.
     pub fn bucket(&self, now: Timestamp, ring: Ring) -> Arc<WindowCounter> {
         self.touch(now);
-        if let Some(bucket) = self.chain().as_ref().and_then(|chain| chain.find(now)) {
+        if let Some(bucket) = self.ring().chain.load().find(now) {
             return bucket;
         }
         self.insert(ring.bucket(now), ring, now)
@@ -40,11 +59,11 @@ impl Counter {
     pub fn bucket_of(&self, at: Timestamp, ring: Ring) -> Arc<WindowCounter> {
         self.touch(at);
         let latest = {
-            let chain = self.chain();
-            if let Some(bucket) = chain.as_ref().and_then(|chain| chain.find(at)) {
+            let chain = self.ring().chain.load();
+            if let Some(bucket) = chain.find(at) {
                 return bucket;
             }
-            chain.as_ref().map_or(at, |chain| chain.present.window().start.max(at))
+            chain.0.last().map_or(at, |latest| latest.window().start.max(at))
         };
         let window = ring.bucket(at);
         if !ring.keeps() && window.end <= ring.since(latest) {
@@ -55,31 +74,30 @@ impl Counter {
 
     /// The bucket of exactly that window, if it still counts; of other counters the present window, if it is that.
     pub fn find(&self, window: Window) -> Option<Arc<WindowCounter>> {
-        self.chain().as_ref()?.buckets().find(|bucket| bucket.window() == window).map(Arc::clone)
+        let is_that = |counter: &&Arc<WindowCounter>| counter.window() == window;
+        match self.buckets.get() {
+            Some(buckets) => buckets.chain.load().0.iter().find(is_that).map(Arc::clone),
+            None => self.present().filter(|present| is_that(&present)),
+        }
     }
 
     fn insert(&self, window: Window, ring: Ring, now: Timestamp) -> Arc<WindowCounter> {
         let fresh = self.empty(window);
-        self.replace(|chain| {
-            if let Some(known) = chain.and_then(|chain| chain.find(window.start)) {
-                return Err(known);
-            }
-            let mut buckets = chain.map_or_else(Vec::new, |chain| chain.kept(ring, now));
-            let at = buckets.partition_point(|bucket| bucket.window().start < window.start);
-            buckets.insert(at, Arc::clone(&fresh));
-            let present = buckets.pop().unwrap_or_else(|| Arc::clone(&fresh));
-            Ok((Chain { present, past: buckets }, Arc::clone(&fresh)))
-        })
+        let before = self.ring().chain.rcu(|chain| match chain.find(window.start) {
+            Some(_) => Arc::clone(chain),
+            None => Arc::new(chain.with(&fresh, ring, now)),
+        });
+        before.find(window.start).unwrap_or(fresh)
     }
 
     /// What counts at `now`, in doubt included, holds excluded; and the window that this is said of. It has no beginning, and
     /// ends when the first bucket leaves after which `limit` is not reached: the oldest that is not empty while it is not
     /// reached anyway.
     pub fn ring_standing(&self, now: Timestamp, ring: Ring, (unit, limit): (Unit, i64)) -> (i64, Window) {
-        let chain = self.chain();
-        let Some(chain) = chain.as_ref().filter(|chain| chain.is_live(ring, now)) else {
+        let chain = self.ring().chain.load();
+        if !chain.is_live(ring, now) {
             return (0, Window { start: Window::EVER.start, end: ring.leaves(ring.bucket(now)).unwrap_or(NEVER_ENDS) });
-        };
+        }
         let used = |bucket: &Arc<WindowCounter>| bucket.cell(unit).used();
         let total = chain.counting(ring, now).fold(0, |sum: i64, bucket| sum.saturating_add(used(bucket)));
         let mut left = total;
@@ -96,7 +114,7 @@ impl Counter {
         let fresh = steps & !self.announced_within(now, ring);
         let mut mine = 0;
         for bit in (0..8).filter(|bit| fresh & (1 << bit) != 0) {
-            let moment = &self.told.moments()[bit];
+            let moment = &self.ring().told()[bit];
             let before = moment.load(Ordering::Relaxed);
             let won = !still_told(before, now, ring)
                 && moment.compare_exchange(before, now.micros(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
@@ -107,7 +125,7 @@ impl Counter {
 
     /// The steps that were announced within the time that counts.
     pub fn announced_within(&self, now: Timestamp, ring: Ring) -> u8 {
-        let Some(moments) = self.told.0.get() else { return 0 };
+        let Some(moments) = self.buckets.get().and_then(|buckets| buckets.told.get()) else { return 0 };
         let told =
             moments.iter().enumerate().filter(|(_, moment)| still_told(moment.load(Ordering::Relaxed), now, ring));
         told.fold(0, |steps, (bit, _)| steps | 1 << bit)
@@ -116,7 +134,7 @@ impl Counter {
     /// Steps that were announced at an earlier moment.
     pub fn was_announced(&self, steps: u8, at: Timestamp) {
         for bit in (0..8).filter(|bit| steps & (1 << bit) != 0) {
-            self.told.moments()[bit].fetch_max(at.micros(), Ordering::Relaxed);
+            self.ring().told()[bit].fetch_max(at.micros(), Ordering::Relaxed);
         }
     }
 }
@@ -133,30 +151,29 @@ fn is_empty(bucket: &WindowCounter) -> bool {
 }
 
 impl Chain {
-    /// Oldest first.
-    fn buckets(&self) -> impl Iterator<Item = &Arc<WindowCounter>> {
-        self.past.iter().chain([&self.present])
-    }
-
     fn find(&self, at: Timestamp) -> Option<Arc<WindowCounter>> {
-        let past = self.past.iter().rev();
-        [&self.present].into_iter().chain(past).find(|bucket| bucket.window().contains(at)).map(Arc::clone)
+        self.0.iter().rev().find(|bucket| bucket.window().contains(at)).map(Arc::clone)
     }
 
     /// Where nothing leaves: whether a call was counted lately. Refusals leave nothing behind, here as in the ledger.
     fn is_live(&self, ring: Ring, now: Timestamp) -> bool {
         let since = ring.since(now);
-        !ring.keeps() || self.buckets().any(|bucket| bucket.window().end > since && !is_empty(bucket))
+        !ring.keeps() || self.0.iter().any(|bucket| bucket.window().end > since && !is_empty(bucket))
     }
 
     /// The buckets that count at `now`, oldest first.
     fn counting(&self, ring: Ring, now: Timestamp) -> impl Iterator<Item = &Arc<WindowCounter>> {
         let since = ring.since(now);
-        self.buckets().filter(move |bucket| ring.keeps() || bucket.window().end > since)
+        self.0.iter().filter(move |bucket| ring.keeps() || bucket.window().end > since)
     }
 
-    fn kept(&self, ring: Ring, now: Timestamp) -> Vec<Arc<WindowCounter>> {
-        if self.is_live(ring, now) { self.counting(ring, now).map(Arc::clone).collect() } else { Vec::new() }
+    /// Those that count at `now`, and another one.
+    fn with(&self, fresh: &Arc<WindowCounter>, ring: Ring, now: Timestamp) -> Self {
+        let counting = self.counting(ring, now).filter(|_| self.is_live(ring, now));
+        let mut buckets: Vec<_> = counting.map(Arc::clone).collect();
+        let at = buckets.partition_point(|bucket| bucket.window().start < fresh.window().start);
+        buckets.insert(at, Arc::clone(fresh));
+        Self(buckets)
     }
 }
 

@@ -151,7 +151,7 @@ fn source_view(source: &Source) -> SourceView {
 }
 
 fn put_tenant(gateway: &Gateway, tenant: Tenant) -> Result<(), TenantRefusal> {
-    if gateway.control.holds_in_file(tenant.id.as_str()) {
+    if gateway.control.load().directory.is_in_file(tenant.id.as_str()) {
         return Err(TenantRefusal::HeldByCsv);
     }
     gateway.ledger.put_tenant(tenant).map_err(|error| TenantRefusal::Failed(error.to_string()))?;
@@ -159,7 +159,7 @@ fn put_tenant(gateway: &Gateway, tenant: Tenant) -> Result<(), TenantRefusal> {
 }
 
 fn delete_tenant(gateway: &Gateway, id: &TenantId) -> Result<(), TenantRefusal> {
-    if gateway.control.holds_in_file(id.as_str()) {
+    if gateway.control.load().directory.is_in_file(id.as_str()) {
         return Err(TenantRefusal::HeldByCsv);
     }
     if gateway.control.load().directory.tenant(id.as_str()).is_none() {

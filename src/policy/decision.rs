@@ -211,5 +211,5 @@ pub struct Decision {
     /// The ceilings of enforced hard budgets that bind this call. Sorted by budget.
     pub ceilings: SmallVec<[Ceiling; 4]>,
     /// Every counted budget.
-    pub states: SmallVec<[BudgetState; 8]>,
+    pub states: SmallVec<[BudgetState; 4]>,
 }

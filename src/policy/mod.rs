@@ -369,6 +369,6 @@ pub fn states(
     policy: &Policy,
     standings: &[crate::domain::standing::Standing],
     now: Timestamp,
-) -> SmallVec<[BudgetState; 8]> {
+) -> SmallVec<[BudgetState; 4]> {
     standings.iter().map(|standing| budget_state(policy, standing, now)).collect()
 }

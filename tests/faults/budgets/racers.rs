@@ -172,7 +172,7 @@ fn c13_a_counter_per_key_of_every_tenant_fits_into_memory_and_only_idle_ones_are
     let keyed: Arc<str> = Arc::from("tenant_key_day");
     for tenant in 0..tenants {
         for key in 0..10 {
-            let counter = meter.counter(&keyed, &format!("tenant-{tenant}\u{1f}key-{key}"));
+            let counter = meter.counter(&keyed, format!("tenant-{tenant}\u{1f}key-{key}"));
             counter.window(Timestamp::from_seconds(if tenant % 2 == 0 { 0 } else { 1_000 }), || Window::EVER);
         }
     }

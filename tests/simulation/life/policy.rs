@@ -87,7 +87,7 @@ impl Life {
         let last = self.commit(0, &[Record::Begin(identities.clone())]).last;
         for past in self.reader.remainders().expect("remainders") {
             if past.name.identity == one.identity && past.window.contains(self.timestamp()) {
-                let counter = self.meter.counter(&past.name.identity, &past.name.key);
+                let counter = self.meter.counter(&past.name.identity, Arc::clone(&past.name.key));
                 let counter = counter.window(self.timestamp(), || past.window);
                 count(&counter, past.posted, past.in_doubt);
                 self.meet(&counter, true);

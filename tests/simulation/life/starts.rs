@@ -32,7 +32,7 @@ impl Life {
             .into_iter()
             .filter(|(name, one)| name.0 == budget && one.window.contains(self.timestamp()));
         for (_, past) in present.collect::<Vec<_>>() {
-            let counter = self.meter.counter(&past.name.identity, &past.name.key);
+            let counter = self.meter.counter(&past.name.identity, Arc::clone(&past.name.key));
             let counter = counter.window(self.timestamp(), || past.window);
             count(&counter, past.posted, past.in_doubt);
             self.meet(&counter, true);
