@@ -16,8 +16,8 @@ const ALIGNED_ANYWAY: usize = 16;
 #[derive(Debug)]
 pub struct Mimalloc;
 
-/// Returns to the system what large work on this thread took and freed, which is kept for more of the kind otherwise: to read a
-/// hundred thousand tenants takes half as much again as to know them.
+/// Returns to the system what large work on this thread took and freed, which is kept for more of the kind otherwise: to start
+/// takes more than to run, and to read a hundred thousand tenants half as much again as to know them.
 pub fn give_back() {
     // SAFETY: it may be called at any time and from any thread, and touches only what was freed.
     unsafe { mi::mi_collect(true) }

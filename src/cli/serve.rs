@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::allocator::give_back;
 use crate::config::Settings;
 use crate::diagnostic;
 use crate::domain::clock::SystemClock;
@@ -40,6 +41,7 @@ pub(super) fn run(config: Option<&Path>) -> ExitCode {
         Err(error) => fail(&error.to_string()),
         Ok(node) => {
             output::note(&banner(&node, &ledger, tls));
+            give_back();
             attend(node)
         }
     }

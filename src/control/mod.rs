@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::allocator::give_back;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::directory::{Directory, KnownNames};
 use crate::domain::clock::{Clock, Timestamp};
@@ -146,8 +145,6 @@ impl Control {
         past::take_up(&around, &snapshot, None).map_err(|error| forgotten(&error))?;
         let last = Reload { at: snapshot.loaded_at, ok: true, diagnostics: warnings };
         let (current, last, seen) = (ArcSwap::new(snapshot), Mutex::new(last), Mutex::new(files.digest));
-        drop((files.policies, files.tenants));
-        give_back();
         Ok(Self { current, around, last, retired: Retired::default(), seen })
     }
 

@@ -101,10 +101,16 @@ pub(super) struct Account {
     counts_workflows: bool,
     watched: Option<Watched>,
     /// The counters of budgets that have one for this tenant, sorted by budget.
-    direct: RefCell<Vec<(usize, Arc<Counter>)>>,
+    direct: RefCell<Direct>,
     keyed: RefCell<HashMap<(usize, String), Arc<Counter>, RandomState>>,
-    traffic: RefCell<Vec<(Arc<str>, Arc<Traffic>)>>,
+    traffic: RefCell<SmallVec<[ByProvider; 1]>>,
 }
+
+/// Counters by budget.
+type Direct = SmallVec<[(usize, Arc<Counter>); 2]>;
+
+/// A provider, and what is counted of the calls to it.
+type ByProvider = (Arc<str>, Arc<Traffic>);
 
 /// The accounts of one core, and the prices that its calls asked for.
 #[derive(Default)]

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
+use rusqlite::{CachedStatement, Connection, ErrorCode, Row, Transaction, params, params_from_iter};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Amounts, Unit};
@@ -82,53 +82,82 @@ impl Known {
 }
 
 fn row_of(connection: &Connection, name: &CounterName, window: Window) -> Result<i64, LedgerError> {
-    let found = connection
-        .prepare_cached("SELECT id FROM counter WHERE identity = ? AND key = ? AND window_start = ?")?
-        .query_row(params![name.identity, name.key, window.start.micros()], |row| row.get(0))
-        .optional()?;
-    if let Some(row) = found {
-        return Ok(row);
+    let (start, end) = (window.start.micros(), window.end.micros());
+    let made = connection
+        .prepare_cached(
+            "INSERT INTO counter (identity, key, window_start, window_end) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![name.identity, name.key, start, end])?;
+    if made > 0 {
+        return Ok(connection.last_insert_rowid());
     }
-    connection
-        .prepare_cached("INSERT INTO counter (identity, key, window_start, window_end) VALUES (?, ?, ?, ?)")?
-        .execute(params![name.identity, name.key, window.start.micros(), window.end.micros()])?;
-    Ok(connection.last_insert_rowid())
+    let known = "SELECT id FROM counter WHERE identity = ? AND key = ? AND window_start = ?";
+    Ok(connection.prepare_cached(known)?.query_row(params![name.identity, name.key, start], |row| row.get(0))?)
 }
 
-/// The sums of counters, to be read and changed one after the other.
+/// The sums of counters, to be changed one after the other.
 pub(super) struct Sums<'a> {
-    read: CachedStatement<'a>,
-    write: CachedStatement<'a>,
+    connection: &'a Connection,
+    add: CachedStatement<'a>,
+    add_leased: CachedStatement<'a>,
 }
 
 impl<'a> Sums<'a> {
     pub(super) fn of(connection: &'a Connection) -> Result<Self, LedgerError> {
-        let read = connection.prepare_cached(&[SELECT, " WHERE id = ?"].concat())?;
-        let write = connection.prepare_cached(
-            "UPDATE counter SET posted_nano_usd = ?, posted_tokens = ?, posted_requests = ?, in_doubt_nano_usd = ?,
-                in_doubt_tokens = ?, in_doubt_requests = ?, leased_nano_usd = ?, leased_tokens = ?, leased_requests = ?
-            WHERE id = ?",
-        )?;
-        Ok(Self { read, write })
+        const POSTED: &str =
+            "UPDATE counter SET posted_nano_usd = posted_nano_usd + ?2, posted_tokens = posted_tokens + ?3,
+            posted_requests = posted_requests + ?4, in_doubt_nano_usd = in_doubt_nano_usd + ?5,
+            in_doubt_tokens = in_doubt_tokens + ?6, in_doubt_requests = in_doubt_requests + ?7";
+        // Most counters are no hard budget's, and the index of those that are is then left alone.
+        const LEASED: &str =
+            ", leased_nano_usd = max(leased_nano_usd + ?8, 0), leased_tokens = max(leased_tokens + ?9, 0),
+            leased_requests = max(leased_requests + ?10, 0)";
+        const ROW: &str = " WHERE id = ?1";
+        let add = connection.prepare_cached(&[POSTED, ROW].concat())?;
+        let add_leased = connection.prepare_cached(&[POSTED, LEASED, ROW].concat())?;
+        Ok(Self { connection, add, add_leased })
     }
 
-    /// Adds a batch's changes to one counter. SQLite would turn a sum beyond 63 bits into a float, which a STRICT table
-    /// refuses; so sums are taken here, where they stop at the end of the range.
+    /// Adds a batch's changes to one counter.
     pub(super) fn change(&mut self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
-        let (mut posted, mut in_doubt, mut leased) = self.amounts(row)?;
+        let changed = match delta.leased {
+            [0, 0, 0] => {
+                self.add.execute(params_from_iter([&row].into_iter().chain(&delta.posted).chain(&delta.in_doubt)))
+            }
+            _ => self.add_leased.execute(params_from_iter(
+                [&row].into_iter().chain(&delta.posted).chain(&delta.in_doubt).chain(&delta.leased),
+            )),
+        };
+        match changed {
+            // A sum beyond 63 bits would be a float, which a STRICT table refuses.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                self.change_up_to_the_end(row, delta)
+            }
+            changed => Ok(changed.map(drop)?),
+        }
+    }
+
+    /// The same with sums that stop at the end of the range.
+    #[cold]
+    fn change_up_to_the_end(&self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
+        let (mut posted, mut in_doubt, mut leased) = amounts(self.connection, row)?;
         for at in 0..3 {
             posted[at] = posted[at].saturating_add(delta.posted[at]);
             in_doubt[at] = in_doubt[at].saturating_add(delta.in_doubt[at]);
             leased[at] = leased[at].saturating_add(delta.leased[at]).max(0);
         }
-        self.write.execute(params_from_iter(posted.iter().chain(&in_doubt).chain(&leased).chain([&row])))?;
+        let write = "UPDATE counter SET posted_nano_usd = ?, posted_tokens = ?, posted_requests = ?, in_doubt_nano_usd = ?,
+            in_doubt_tokens = ?, in_doubt_requests = ?, leased_nano_usd = ?, leased_tokens = ?, leased_requests = ? WHERE id = ?";
+        let values = posted.iter().chain(&in_doubt).chain(&leased).chain([&row]);
+        self.connection.prepare_cached(write)?.execute(params_from_iter(values))?;
         Ok(())
     }
+}
 
-    fn amounts(&mut self, row: i64) -> Result<(Amounts, Amounts, Amounts), LedgerError> {
-        let read = |row: &Row<'_>| Ok((three(row, 4)?, three(row, 7)?, three(row, 10)?));
-        Ok(self.read.query_row([row], read)?)
-    }
+/// What is posted, in doubt and leased.
+fn amounts(connection: &Connection, row: i64) -> Result<(Amounts, Amounts, Amounts), LedgerError> {
+    let read = |row: &Row<'_>| Ok((three(row, 4)?, three(row, 7)?, three(row, 10)?));
+    Ok(connection.prepare_cached(&[SELECT, " WHERE id = ?"].concat())?.query_row([row], read)?)
 }
 
 /// What a node asks to lease.
@@ -149,8 +178,7 @@ pub struct Grant {
 /// Leases what there is room for, and returns how much that is; 0 when it is less than needed.
 pub(super) fn grant(connection: &Connection, known: &mut Known, ask: &Grant) -> Result<i64, LedgerError> {
     let row = known.row(connection, &ask.counter)?;
-    let mut sums = Sums::of(connection)?;
-    let (posted, in_doubt, leased) = sums.amounts(row)?;
+    let (posted, in_doubt, leased) = amounts(connection, row)?;
     let at = ask.unit.index();
     let taken = posted[at].saturating_add(in_doubt[at]).saturating_add(leased[at]);
     let room = ask.ceiling.saturating_sub(taken);
@@ -160,7 +188,7 @@ pub(super) fn grant(connection: &Connection, known: &mut Known, ask: &Grant) -> 
     let amount = ask.want.min(room / 2).max(ask.need);
     let mut delta = Delta::default();
     delta.leased[at] = amount;
-    sums.change(row, &delta)?;
+    Sums::of(connection)?.change(row, &delta)?;
     Ok(amount)
 }
 

@@ -56,6 +56,26 @@ fn a_counter_is_the_sum_of_its_rows_and_an_attempt_is_counted_once() {
     assert_eq!(stored(&Ledger::open(&place.path).expect("the same ledger").reader()), found);
 }
 
+// Mutations: a sum that is too large is an error; it begins anew at the other end; a lease falls below nothing; a lease is not changed.
+#[test]
+fn sums_stop_at_the_end_of_the_range_and_leases_at_nothing() {
+    let mut store = SqliteStore::in_memory().expect("a new ledger");
+    let (globex, leased) = (counter("month", "globex"), counter("month", "leased"));
+    let mut append = |record: Record| {
+        store.append(&[record]).expect("a written record");
+        let mut found = store.counters().expect("counters");
+        found.sort_by(|a, b| a.name.key.cmp(&b.name.key));
+        found.iter().map(|counter| (counter.posted[0], counter.leased[0])).collect::<Vec<_>>()
+    };
+    let row = |id, cost, covered, to| attempt(posted(entry(id, "globex", Some(cost)), &[(to, covered)]));
+    assert_eq!(append(row("a", i64::MAX - 1, 0, &globex)), [(i64::MAX - 1, 0)]);
+    assert_eq!(append(row("b", 5, 0, &globex)), [(i64::MAX, 0)]);
+    assert_eq!(append(row("c", -5, 0, &globex)), [(i64::MAX - 5, 0)]);
+    assert_eq!(append(ask(&leased, 10, 10, 100))[1], (0, 10));
+    assert_eq!(append(row("d", 4, 4, &leased))[1], (4, 6));
+    assert_eq!(append(row("e", 20, 20, &leased))[1], (24, 0));
+}
+
 #[test]
 fn a_lease_fits_below_the_ceiling_and_half_of_what_is_left_is_the_most_beyond_the_need() {
     let place = place();
