@@ -52,3 +52,35 @@ unsafe impl GlobalAlloc for Mimalloc {
             .cast()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Mutations: 64 is aligned anyway; a block smaller than its alignment is.
+    #[test]
+    fn every_block_is_aligned_and_keeps_what_is_in_it() {
+        for (size, shift) in
+            (1..300).chain([1_000, 1_025, 4_097, 70_000]).flat_map(|size| (0..13).map(move |it| (size, it)))
+        {
+            let layout = Layout::from_size_align(size, 1 << shift).expect("a layout");
+            // Blocks before it, so that it stands anywhere in its page.
+            let before: Vec<Vec<u8>> = (0..size % 5).map(|_| Vec::with_capacity(size)).collect();
+            // SAFETY: the layout is not empty; every byte that is looked at was written, and the block is freed once.
+            unsafe {
+                let block = Mimalloc.alloc_zeroed(layout);
+                assert!(!block.is_null() && block.addr().is_multiple_of(layout.align()), "{layout:?}");
+                assert!(std::slice::from_raw_parts(block, size).iter().all(|byte| *byte == 0));
+                block.write_bytes(7, size);
+                let block = Mimalloc.realloc(block, layout, 2 * size + 1);
+                assert!(!block.is_null() && block.addr().is_multiple_of(layout.align()), "{layout:?} grown");
+                assert!(std::slice::from_raw_parts(block, size).iter().all(|byte| *byte == 7));
+                Mimalloc.dealloc(block, layout);
+                let block = Mimalloc.alloc(layout);
+                assert!(!block.is_null() && block.addr().is_multiple_of(layout.align()), "{layout:?} anew");
+                Mimalloc.dealloc(block, layout);
+            }
+            drop(before);
+        }
+    }
+}

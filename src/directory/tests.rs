@@ -113,3 +113,30 @@ fn a_wrong_revenue_is_an_error_and_an_undefined_plan_a_warning() {
       = defined: growth
     "#);
 }
+
+// Mutations: who was added counts as one of the file; who is in the file is replaced, or counts as added.
+#[test]
+fn a_tenant_that_the_file_does_not_hold_is_added_and_told_from_those_of_the_file() {
+    let (mut directory, ..) = parse(&format!("{HEADER}globex,Globex,growth,,,,\n"));
+    for id in ["globex", "acme"] {
+        directory.add_absent(Tenant::unknown(TenantId::new(id).expect("an identifier")));
+    }
+    let names = ["globex", "acme", "initech"].map(|id| (directory.tenant(id).is_some(), directory.is_in_file(id)));
+    assert_eq!(names, [(true, true), (true, false), (false, false)]);
+    assert_eq!(directory.tenant("globex").and_then(|tenant| tenant.name.as_deref()), Some("Globex"));
+}
+
+// Mutations: the first text stands for all; each row has its own.
+#[test]
+fn what_many_rows_have_is_kept_once() {
+    let text = format!("{HEADER}a,,growth,retail,dana,,\nb,,starter,retail,ann,,\nc,,growth,banks,dana,,\n");
+    let (directory, ..) = Directory::parse(&Source::new("tenants.csv", &text), None);
+    let [a, b, c] = ["a", "b", "c"].map(|id| directory.tenant(id).expect("a tenant"));
+    let texts =
+        [a, b, c].map(|it| [&it.plan, &it.segment, &it.account_owner].map(|text| text.as_deref().unwrap_or("")));
+    assert_eq!(texts, [["growth", "retail", "dana"], ["starter", "retail", "ann"], ["growth", "banks", "dana"]]);
+    let same = |one: &Option<Arc<str>>, other: &Option<Arc<str>>| {
+        one.as_ref().zip(other.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b))
+    };
+    assert!(same(&a.plan, &c.plan) && same(&a.account_owner, &c.account_owner) && same(&a.segment, &b.segment));
+}

@@ -144,6 +144,15 @@ fn racers_find_one_bucket_and_one_of_them_tells() {
     assert_eq!(told.into_inner(), 4, "once an hour in 200 minutes");
 }
 
+// Mutation: whoever comes second adds a bucket all the same.
+#[test]
+fn who_comes_second_takes_the_bucket_of_who_came_first() {
+    let (counter, window) = (Counter::default(), ring(HOUR).bucket(at(0)));
+    let first = counter.insert(window, ring(HOUR), at(0));
+    assert!(Arc::ptr_eq(&first, &counter.insert(window, ring(HOUR), at(0))));
+    assert_eq!(counter.ring().chain.load().0.len(), 1);
+}
+
 proptest! {
     /// Against a list of everything that was ever posted.
     #[test]
