@@ -40,8 +40,8 @@ pub(super) fn run(config: Option<&Path>) -> ExitCode {
     match Node::start(settings, Arc::new(SystemClock)) {
         Err(error) => fail(&error.to_string()),
         Ok(node) => {
-            output::note(&banner(&node, &ledger, tls));
             give_back();
+            output::note(&banner(&node, &ledger, tls));
             attend(node)
         }
     }

@@ -3,8 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use crate::allocator::give_back;
-
 /// The lowest priority.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 19;
@@ -48,9 +46,7 @@ pub(super) fn in_background<T: Send>(work: impl Fn() -> T + Sync) -> thread::Res
         let named = thread::Builder::new().name("plimsoll-reload".to_owned());
         let working = named.spawn_scoped(scope, || {
             give_way();
-            let done = work();
-            give_back();
-            done
+            work()
         });
         working.map_or_else(|_| catch_unwind(AssertUnwindSafe(&work)), thread::ScopedJoinHandle::join)
     })

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Snapshot;
+use crate::allocator::give_back;
 
 #[derive(Debug, Default)]
 pub(super) struct Retired(Mutex<Vec<Arc<Snapshot>>>);
@@ -16,11 +17,14 @@ impl Retired {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(snapshot);
     }
 
-    /// Frees those that nobody else holds.
+    /// Frees those that nobody else holds, and what it took to read them.
     pub(super) fn free_unheld(&self) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unheld: Vec<_> = kept.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1).collect();
         drop(kept);
-        drop(unheld);
+        if !unheld.is_empty() {
+            drop(unheld);
+            give_back();
+        }
     }
 }

@@ -181,7 +181,8 @@ pub(super) fn rate(marks: &mut Marks, rate: Option<&(Box<str>, u64, Remaining)>)
     marks.set(RATELIMIT, &format!("{name};r={};t={}", remaining.remaining, remaining.reset_seconds));
 }
 
-/// The fields of an admitted call, made once for the wire and the ledger.
+/// The fields of a call, made once for the wire and the ledger.
+#[derive(Default)]
 pub(super) struct Fields {
     pub(super) decision: String,
     pub(super) would: String,

@@ -121,13 +121,11 @@ impl Attempt {
             logical: self.logical,
             status: self.status,
             ending,
-            decision: Arc::from(self.fields.decision.as_str()),
-            would: Arc::from(self.fields.would.as_str()),
             overhead_us: u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX),
             first_byte_us: self.first_byte.map(|wait| u32::try_from(wait.as_micros()).unwrap_or(u32::MAX)),
             postings,
             snapshot,
-            ..entry(call, bill)
+            ..entry(call, bill, &self.fields)
         };
         match self.permit.take() {
             Some(permit) => permit.send(entry),
@@ -177,20 +175,14 @@ impl Drop for Attempt {
 }
 
 /// Writes down a call that the policy turned away. It cost nothing and counts nowhere.
-pub(super) fn write_refusal(worker: &Worker, call: &Call, fields: Fields, status: u16) {
+pub(super) fn write_refusal(worker: &Worker, call: &Call, fields: &Fields, status: u16) {
     let unsent = Bill::free(Basis::Exact);
     measure(&worker.gateway, call, status, &unsent);
     // Refusals cost nothing to send, so they may not crowd out the rows of calls that were served.
     let ledger = &worker.gateway.ledger;
     let roomy = ledger.free_permits() > QUEUE_SLOTS / 2;
     let Some(permit) = ledger.permit().filter(|_| roomy) else { return ledger.note_lost() };
-    permit.send(LedgerEntry {
-        status,
-        ending: Ending::Refused,
-        decision: Arc::from(fields.decision),
-        would: Arc::from(fields.would),
-        ..entry(call, unsent)
-    });
+    permit.send(LedgerEntry { status, ending: Ending::Refused, ..entry(call, unsent, fields) });
 }
 
 /// Writes down an answer that was given again. It cost nothing, and the request was counted when it ran.
@@ -199,11 +191,16 @@ pub(super) fn write_replay(worker: &Worker, call: &Call, status: u16) {
     let ledger = &worker.gateway.ledger;
     measure(&worker.gateway, call, status, &unsent);
     let Some(permit) = ledger.permit() else { return ledger.note_lost() };
-    permit.send(LedgerEntry { status, ending: Ending::Replayed, logical: false, ..entry(call, unsent) });
+    permit.send(LedgerEntry {
+        status,
+        ending: Ending::Replayed,
+        logical: false,
+        ..entry(call, unsent, &Fields::default())
+    });
 }
 
 /// What every row of a call says.
-fn entry(call: &Call, bill: Bill) -> LedgerEntry {
+fn entry(call: &Call, bill: Bill, fields: &Fields) -> LedgerEntry {
     let now = Instant::now();
     let took = now.saturating_duration_since(call.arrived).as_micros();
     LedgerEntry {
@@ -227,8 +224,8 @@ fn entry(call: &Call, bill: Bill) -> LedgerEntry {
         cost: bill.cost,
         status: 0,
         ending: Ending::Complete,
-        decision: Arc::default(),
-        would: Arc::default(),
+        decision: Arc::from(fields.decision.as_str()),
+        would: Arc::from(fields.would.as_str()),
         policy: Arc::clone(&call.snapshot.revision),
         overhead_us: u32::try_from(call.overhead(now).as_micros()).unwrap_or(u32::MAX),
         first_byte_us: None,

@@ -253,7 +253,7 @@ impl Worker {
         }
         count(metrics, &decision.would, Mode::DryRun, false);
         self.gateway.retries.refused(call, body);
-        write_refusal(self, call, Fields { decision: decided, would }, refused.status);
+        write_refusal(self, call, &Fields { decision: decided, would }, refused.status);
         response
     }
 }

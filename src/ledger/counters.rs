@@ -133,7 +133,9 @@ impl<'a> Sums<'a> {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
                 self.change_up_to_the_end(row, delta)
             }
-            changed => Ok(changed.map(drop)?),
+            Ok(1) => Ok(()),
+            // Somebody else has taken the row away: nothing of the batch may be written without it.
+            changed => Err(changed.map_or_else(|error| error, rusqlite::Error::StatementChangedRows).into()),
         }
     }
 

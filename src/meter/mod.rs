@@ -139,6 +139,23 @@ mod tests {
         assert_eq!(meter.len(), 3);
     }
 
+    // Mutation: whoever comes second gets what it made itself.
+    #[test]
+    fn racers_find_one_counter() {
+        let (meter, month, barrier) = (Meter::default(), Arc::<str>::from("month"), std::sync::Barrier::new(4));
+        let race = |key: &str| {
+            barrier.wait();
+            meter.counter(&month, key)
+        };
+        for key in (0..500).map(|key| key.to_string()) {
+            let found: Vec<_> = std::thread::scope(|scope| {
+                let racers: Vec<_> = (0..4).map(|_| scope.spawn(|| race(&key))).collect();
+                racers.into_iter().map(|racer| racer.join().expect("a counter")).collect()
+            });
+            assert!(found.iter().all(|counter| Arc::ptr_eq(counter, &found[0])), "{key}");
+        }
+    }
+
     #[test]
     fn a_reload_drops_what_is_no_longer_counted() {
         let meter = Meter::default();

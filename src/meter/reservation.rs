@@ -130,7 +130,10 @@ impl Line {
         let requests = std::mem::take(&mut self.requests);
         if requests != 0 {
             self.counter.cell(Unit::Requests).post(-requests);
-            self.counter.lease(Unit::Requests).give_back(self.covered[Unit::Requests.index()]);
+            let covered = self.covered[Unit::Requests.index()];
+            if covered != 0 {
+                self.counter.lease(Unit::Requests).give_back(covered);
+            }
         }
     }
 

@@ -169,7 +169,8 @@ impl Chain {
 
     /// Those that count at `now`, and another one.
     fn with(&self, fresh: &Arc<WindowCounter>, ring: Ring, now: Timestamp) -> Self {
-        let counting = self.counting(ring, now).filter(|_| self.is_live(ring, now));
+        let live = self.is_live(ring, now);
+        let counting = self.counting(ring, now).filter(|_| live);
         let mut buckets: Vec<_> = counting.map(Arc::clone).collect();
         let at = buckets.partition_point(|bucket| bucket.window().start < fresh.window().start);
         buckets.insert(at, Arc::clone(fresh));

@@ -84,6 +84,12 @@ impl Watched {
         }
     }
 
+    /// Resident memory in KiB once it is idle: a gateway that listens has not ended its start.
+    pub(super) fn idle_kib(&self) -> io::Result<u64> {
+        self.settled()?;
+        self.resident_kib()
+    }
+
     /// Resident memory in KiB. Pages that a master shares with its workers count once for each.
     pub(super) fn resident_kib(&self) -> io::Result<u64> {
         self.pids.iter().map(|pid| Ok(resident(&fs::read_to_string(format!("/proc/{pid}/status"))?))).sum()

@@ -70,7 +70,7 @@ impl Rig {
                     None => continue,
                 },
             };
-            let idle_kib = watched.as_ref().map(Watched::resident_kib).transpose()?.unwrap_or(0);
+            let idle_kib = watched.as_ref().map(Watched::idle_kib).transpose()?.unwrap_or(0);
             let order = scenario.order(subject, address);
             targets.push((subject.name, Target { subject: *subject, order, watched, idle_kib, rig: self }));
         }

@@ -74,6 +74,24 @@ fn sums_stop_at_the_end_of_the_range_and_leases_at_nothing() {
     assert_eq!(append(ask(&leased, 10, 10, 100))[1], (0, 10));
     assert_eq!(append(row("d", 4, 4, &leased))[1], (4, 6));
     assert_eq!(append(row("e", 20, 20, &leased))[1], (24, 0));
+    // Where something was leased the sums stop as well, at either end.
+    assert_eq!(append(ask(&leased, 10, 10, 100))[1], (24, 10));
+    assert_eq!(append(row("f", i64::MAX - 3, 4, &leased))[1], (i64::MAX, 6));
+    assert_eq!(append(row("g", i64::MIN, 0, &leased))[1], (-1, 6));
+    assert_eq!(append(row("h", i64::MIN, 1, &leased))[1], (i64::MIN, 5));
+}
+
+// Mutation: it does not matter how many rows were changed.
+#[test]
+fn a_counter_whose_row_somebody_took_away_is_not_passed_over() {
+    let mut store = SqliteStore::in_memory().expect("a new ledger");
+    let globex = counter("month", "globex");
+    let row = |id, cost| [attempt(posted(entry(id, "globex", Some(cost)), &[(&globex, 0)]))];
+    store.append(&row("a", 5)).expect("a written row");
+    store.connection.execute("DELETE FROM counter", []).expect("a deleted row");
+    assert!(store.append(&row("b", 7)).is_err(), "the row would be there, and not in its sum");
+    store.append(&row("b", 7)).expect("a written row");
+    assert_eq!(store.counters().expect("counters")[0].posted[0], 7);
 }
 
 #[test]
