@@ -240,7 +240,9 @@ fn source(path: &Path) -> Result<Source, Box<Diagnostic>> {
     if length > largest {
         return Err(Box::new(too_large(&name, largest)));
     }
-    let text = undisturbed(|| stamp(path), || read_in_pieces(path)).map_err(|error| unreadable(path, &error))?;
+    let expected = usize::try_from(length).unwrap_or(0);
+    let text =
+        undisturbed(|| stamp(path), || read_in_pieces(path, expected)).map_err(|error| unreadable(path, &error))?;
     Ok(Source { name: Arc::from(name), text: Arc::from(text) })
 }
 
@@ -267,8 +269,8 @@ fn stamp(path: &Path) -> std::io::Result<(u64, SystemTime)> {
 }
 
 /// Reads a text. Between two pieces the thread can give way to others; within one, inside the kernel, it often cannot.
-fn read_in_pieces(path: &Path) -> std::io::Result<String> {
-    let (file, mut bytes) = (fs::File::open(path)?, Vec::new());
+fn read_in_pieces(path: &Path, expected: usize) -> std::io::Result<String> {
+    let (file, mut bytes) = (fs::File::open(path)?, Vec::with_capacity(expected.saturating_add(1)));
     while (&file).take(PIECE).read_to_end(&mut bytes)? > 0 {}
     String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }

@@ -14,9 +14,11 @@ pub mod watch;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use arc_swap::ArcSwap;
 
+use crate::allocator::give_back;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::directory::{Directory, KnownNames};
 use crate::domain::clock::{Clock, Timestamp};
@@ -179,13 +181,25 @@ impl Control {
     }
 
     fn look_in_background(&self, again: bool) -> Option<Result<Arc<Snapshot>, Broken>> {
-        in_background(|| self.look(again)).unwrap_or_else(|_| {
+        self.in_background(|| self.look(again)).unwrap_or_else(|_| {
             // What happened is on the log. The running policy stays, and the next change is looked at.
             let fault = Diagnostic::error(
                 "E001",
                 format!("`{}` cannot be read: a fault of ours", self.around.folder.display()),
             );
             Some(Err(self.rejected(Broken { diagnostics: vec![fault], sources: Vec::new() })))
+        })
+    }
+
+    /// Does what reads the folder. What that took is returned where it was much: with it goes what is free on the cores.
+    fn in_background<T: Send>(&self, work: impl Fn() -> T + Sync) -> thread::Result<T> {
+        const MANY: usize = 10_000;
+        in_background(|| {
+            let done = work();
+            if self.load().directory.len() >= MANY {
+                give_back();
+            }
+            done
         })
     }
 
@@ -220,7 +234,7 @@ impl Control {
 
     /// Whether the files are others than those that were read last. Frees what nobody holds any more.
     fn differs(&self) -> bool {
-        let differs = in_background(|| {
+        let differs = self.in_background(|| {
             self.retired.free_unheld();
             let (_, mark) = self.read();
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != mark
@@ -237,7 +251,7 @@ impl Control {
     /// Validates a new policy, writes it into the folder, and puts it in force; but only when `expected` runs, where a
     /// revision is expected. No reload comes between that look and the swap.
     pub fn apply(&self, change: &Change, expected: Option<&str>) -> Result<Arc<Snapshot>, Refusal> {
-        in_background(|| self.push(change, expected)).unwrap_or_else(|panic| resume_unwind(panic))
+        self.in_background(|| self.push(change, expected)).unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     fn push(&self, change: &Change, expected: Option<&str>) -> Result<Arc<Snapshot>, Refusal> {

@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Snapshot;
-use crate::allocator::give_back;
 
 #[derive(Debug, Default)]
 pub(super) struct Retired(Mutex<Vec<Arc<Snapshot>>>);
@@ -17,14 +16,11 @@ impl Retired {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(snapshot);
     }
 
-    /// Frees those that nobody else holds, and what it took to read them.
+    /// Frees those that nobody else holds.
     pub(super) fn free_unheld(&self) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unheld: Vec<_> = kept.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1).collect();
         drop(kept);
-        if !unheld.is_empty() {
-            drop(unheld);
-            give_back();
-        }
+        drop(unheld);
     }
 }

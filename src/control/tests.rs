@@ -54,7 +54,7 @@ fn the_snapshot_of_a_call_is_freed_by_who_reloads_and_never_by_the_call() {
     assert!(control.reload().is_some_and(|outcome| outcome.is_ok()));
     assert!(control.reload().is_none());
     assert_eq!(call.number, 1, "the call holds it");
-    std::thread::spawn(move || drop(call)).join().expect("a call that ends");
+    thread::spawn(move || drop(call)).join().expect("a call that ends");
     assert_eq!(watched.strong_count(), 1, "the call's end did not free it");
     assert!(control.reload().is_none());
     assert_eq!(watched.strong_count(), 0, "the next look did");
