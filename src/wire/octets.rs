@@ -72,19 +72,19 @@ pub(super) fn run(text: &[u8]) -> Run {
     let mut escaped = 0;
     let (mut at, mut calm) = (0, 0);
     while let Some(block) = blocks.get(at) {
-        // Where nothing was met for a while, it is worth it to look at more at a time.
-        if calm >= CALM
-            && let Some(four) = blocks.get(at..).and_then(<[_]>::first_chunk)
-        {
-            if let Some(foreign) = foreign_where_calm(four) {
-                run.ascii &= !foreign;
-                at += AT_A_TIME;
-                continue;
-            }
-            calm = 0;
-        }
         let Marks { mut special, foreign } = marks(block);
-        calm = if special == 0 { calm + 1 } else { 0 };
+        if special == 0 {
+            escaped = 0;
+            run.ascii &= foreign == 0;
+            at += 1;
+            calm += 1;
+            if calm == CALM {
+                (at, run.ascii) = over_calm(blocks, at, run.ascii);
+                calm = 0;
+            }
+            continue;
+        }
+        calm = 0;
         special &= !std::mem::take(&mut escaped);
         while special != 0 {
             let place = at * 16 + special.trailing_zeros() as usize;
@@ -102,6 +102,19 @@ pub(super) fn run(text: &[u8]) -> Run {
     }
     run.length = blocks.len() * 16 + usize::try_from(escaped).unwrap_or(0);
     run.over_tail(text)
+}
+
+/// Where nothing was met for a while it is worth it to look at more at a time. How far there is nothing special, and whether all is
+/// ASCII still.
+#[inline(never)]
+fn over_calm(blocks: &[[u8; 16]], mut at: usize, mut ascii: bool) -> (usize, bool) {
+    while let Some(four) = blocks.get(at..).and_then(<[_]>::first_chunk)
+        && let Some(foreign) = foreign_where_calm(four)
+    {
+        ascii &= !foreign;
+        at += AT_A_TIME;
+    }
+    (at, ascii)
 }
 
 impl Run {
