@@ -25,8 +25,8 @@ pub fn give_back() {
 }
 
 /// Whether a block needs no wish to be aligned.
-const fn is_plain(layout: Layout) -> bool {
-    layout.align() <= ALIGNED_ANYWAY && layout.align() <= layout.size()
+const fn is_plain(size: usize, align: usize) -> bool {
+    align <= ALIGNED_ANYWAY && align <= size
 }
 
 // SAFETY: mimalloc is an allocator; a block of it may be freed and resized whichever of its functions it came from. Sizes and
@@ -34,12 +34,12 @@ const fn is_plain(layout: Layout) -> bool {
 unsafe impl GlobalAlloc for Mimalloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (size, align) = (layout.size(), layout.align());
-        unsafe { if is_plain(layout) { mi::mi_malloc(size) } else { mi::mi_malloc_aligned(size, align) } }.cast()
+        unsafe { if is_plain(size, align) { mi::mi_malloc(size) } else { mi::mi_malloc_aligned(size, align) } }.cast()
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         let (size, align) = (layout.size(), layout.align());
-        unsafe { if is_plain(layout) { mi::mi_zalloc(size) } else { mi::mi_zalloc_aligned(size, align) } }.cast()
+        unsafe { if is_plain(size, align) { mi::mi_zalloc(size) } else { mi::mi_zalloc_aligned(size, align) } }.cast()
     }
 
     unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
@@ -48,9 +48,10 @@ unsafe impl GlobalAlloc for Mimalloc {
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let (block, align): (*mut c_void, usize) = (block.cast(), layout.align());
-        let is_plain = align <= ALIGNED_ANYWAY && align <= size;
-        unsafe { if is_plain { mi::mi_realloc(block, size) } else { mi::mi_realloc_aligned(block, size, align) } }
-            .cast()
+        unsafe {
+            if is_plain(size, align) { mi::mi_realloc(block, size) } else { mi::mi_realloc_aligned(block, size, align) }
+        }
+        .cast()
     }
 }
 

@@ -101,16 +101,13 @@ pub(super) struct Account {
     counts_workflows: bool,
     watched: Option<Watched>,
     /// The counters of budgets that have one for this tenant, sorted by budget.
-    direct: RefCell<Direct>,
+    direct: RefCell<ByBudget>,
     keyed: RefCell<HashMap<(usize, String), Arc<Counter>, RandomState>>,
-    traffic: RefCell<SmallVec<[ByProvider; 1]>>,
+    traffic: RefCell<ByProvider>,
 }
 
-/// Counters by budget.
-type Direct = SmallVec<[(usize, Arc<Counter>); 2]>;
-
-/// A provider, and what is counted of the calls to it.
-type ByProvider = (Arc<str>, Arc<Traffic>);
+type ByBudget = SmallVec<[(usize, Arc<Counter>); 2]>;
+type ByProvider = SmallVec<[(Arc<str>, Arc<Traffic>); 1]>;
 
 /// The accounts of one core, and the prices that its calls asked for.
 #[derive(Default)]
@@ -239,8 +236,9 @@ impl Account {
             let at = match direct.binary_search_by_key(&budget, |(known, _)| *known) {
                 Ok(at) => at,
                 Err(at) => {
-                    let shared = policy.budgets[budget].per.is_empty();
-                    let key = if shared { Arc::default() } else { Arc::clone(self.tenant.id.as_arc()) };
+                    // What `counter_key` says, and no copy of it.
+                    let is_shared = policy.budgets[budget].per.is_empty();
+                    let key = if is_shared { Arc::default() } else { Arc::clone(self.tenant.id.as_arc()) };
                     direct.insert(at, (budget, meter.counter(identity, key)));
                     at
                 }

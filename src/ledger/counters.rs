@@ -120,22 +120,21 @@ impl<'a> Sums<'a> {
 
     /// Adds a batch's changes to one counter.
     pub(super) fn change(&mut self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
-        let changed = match delta.leased {
-            [0, 0, 0] => {
-                self.add.execute(params_from_iter([&row].into_iter().chain(&delta.posted).chain(&delta.in_doubt)))
-            }
-            _ => self.add_leased.execute(params_from_iter(
-                [&row].into_iter().chain(&delta.posted).chain(&delta.in_doubt).chain(&delta.leased),
-            )),
+        let values = [&row].into_iter().chain(&delta.posted).chain(&delta.in_doubt);
+        let changed = if delta.leased == [0; 3] {
+            self.add.execute(params_from_iter(values))
+        } else {
+            self.add_leased.execute(params_from_iter(values.chain(&delta.leased)))
         };
         match changed {
+            Ok(1) => Ok(()),
+            // Somebody else has taken the row away: nothing of the batch may be written without it.
+            Ok(rows) => Err(rusqlite::Error::StatementChangedRows(rows).into()),
             // A sum beyond 63 bits would be a float, which a STRICT table refuses.
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
                 self.change_up_to_the_end(row, delta)
             }
-            Ok(1) => Ok(()),
-            // Somebody else has taken the row away: nothing of the batch may be written without it.
-            changed => Err(changed.map_or_else(|error| error, rusqlite::Error::StatementChangedRows).into()),
+            Err(error) => Err(error.into()),
         }
     }
 

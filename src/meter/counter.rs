@@ -33,7 +33,7 @@ pub struct WindowCounter {
     name: Arc<CounterName>,
     window: Window,
     cells: [Cell; 3],
-    // There are as many windows as tenants and budgets, and most of them need none of this.
+    // There is a window for each tenant and budget, and most of them need none of this.
     more: OnceLock<Box<More>>,
 }
 

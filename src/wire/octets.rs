@@ -105,7 +105,7 @@ pub(super) fn run(text: &[u8]) -> Run {
 }
 
 /// Where nothing was met for a while it is worth it to look at more at a time. How far there is nothing special, and whether all is
-/// ASCII still.
+/// ASCII still. Apart, so that texts with escapes do not pay for it.
 #[inline(never)]
 fn over_calm(blocks: &[[u8; 16]], mut at: usize, mut ascii: bool) -> (usize, bool) {
     while let Some(four) = blocks.get(at..).and_then(<[_]>::first_chunk)
