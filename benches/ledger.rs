@@ -23,24 +23,27 @@ use plimsoll::meter::counter::{CounterName, WindowCounter};
 use plimsoll::meter::reservation::{Posting, Postings};
 
 const ROWS: u64 = 100_000;
-const TENANTS: u64 = 500;
+/// What they are of: a few that are known, and as many as there are rows.
+const TENANTS: [u64; 2] = [500, 100_000];
 /// 2026-11-01 and a month later.
 const WINDOW: (i64, i64) = (1_793_491_200, 1_796_083_200);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    println!("{ROWS} rows of {TENANTS} tenants, each in two counters, synchronous = FULL");
-    for batch in [50, 100, 500] {
-        let path = folder.path().join(format!("batches-of-{batch}.db"));
-        transactions(&path, batch)?;
+    for tenants in TENANTS {
+        println!("{ROWS} rows of {tenants} tenants, each in two counters, synchronous = FULL");
+        let rows = Rows::of(tenants);
+        for batch in [50, 100, 500] {
+            transactions(&folder.path().join(format!("{tenants}-in-batches-of-{batch}.db")), &rows, batch)?;
+        }
+        queued(&folder.path().join(format!("{tenants}-queued.db")), &rows)?;
     }
-    queued(&folder.path().join("queued.db"))
+    Ok(())
 }
 
 /// The store alone, in transactions of one size.
-fn transactions(path: &Path, batch: u64) -> Result<(), Box<dyn Error>> {
+fn transactions(path: &Path, rows: &Rows, batch: u64) -> Result<(), Box<dyn Error>> {
     let mut store = SqliteStore::open(path)?;
-    let rows = Rows::new();
     let (mut spent, mut took) = (Duration::ZERO, Duration::ZERO);
     for first in (0..ROWS).step_by(usize::try_from(batch)?) {
         let records: Vec<Record> =
@@ -55,9 +58,8 @@ fn transactions(path: &Path, batch: u64) -> Result<(), Box<dyn Error>> {
 }
 
 /// The whole ledger: as many rows as it takes, from one thread that never waits.
-fn queued(path: &Path) -> Result<(), Box<dyn Error>> {
+fn queued(path: &Path, rows: &Rows) -> Result<(), Box<dyn Error>> {
     let ledger = Ledger::open(path)?;
-    let rows = Rows::new();
     let writer = writer_thread()?;
     let (before, began) = (own_time(&writer)?, Instant::now());
     for number in 0..ROWS {
@@ -92,11 +94,15 @@ fn own_time(thread: &str) -> Result<Duration, Box<dyn Error>> {
     Ok(Duration::from_nanos(ran.parse()?))
 }
 
+/// A thread has its name when it has run.
 fn writer_thread() -> Result<String, Box<dyn Error>> {
-    for task in fs::read_dir("/proc/self/task")? {
-        let path = task?.path();
-        if fs::read_to_string(path.join("comm"))?.trim() == "ledger" {
-            return Ok(path.display().to_string());
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        for task in fs::read_dir("/proc/self/task")? {
+            let path = task?.path();
+            if fs::read_to_string(path.join("comm"))?.trim() == "ledger" {
+                return Ok(path.display().to_string());
+            }
         }
     }
     Err("no thread is called `ledger`".into())
@@ -110,13 +116,19 @@ struct Rows {
 }
 
 impl Rows {
-    fn new() -> Self {
+    fn of(tenants: u64) -> Self {
+        let identities: [Arc<str>; 2] = [
+            Arc::from(r#"{"budget":"monthly_cost","match":{},"per":["tenantId"],"span":"month","zone":"UTC"}"#),
+            Arc::from(
+                r#"{"budget":"daily_digests","match":{"all":{"endpointTag":["digest.*"]}},"per":["tenantId"],"span":"day","zone":"UTC"}"#,
+            ),
+        ];
         let window = Window { start: Timestamp::from_seconds(WINDOW.0), end: Timestamp::from_seconds(WINDOW.1) };
         let tenant = |number: u64| {
-            let id = TenantId::new(&format!("tenant-{number:05}")).expect("a tenant's name");
+            let id = TenantId::new(&format!("tenant-{number:06}")).expect("a tenant's name");
             let mut postings = Postings::new();
-            for identity in ["per_tenant/usd/month", "per_tenant_endpoint/usd/month"] {
-                let name = CounterName { identity: Arc::from(identity), key: Arc::from(id.as_str()) };
+            for identity in &identities {
+                let name = CounterName { identity: Arc::clone(identity), key: Arc::from(id.as_str()) };
                 let counter = Arc::new(WindowCounter::named(Arc::new(name), window));
                 postings.push(Posting { counter, covered: [0; 3] });
             }
@@ -126,14 +138,14 @@ impl Rows {
         };
         let attribution = Attribution { endpoint_tag: Arc::from("digest.daily"), ..Attribution::default() };
         let words = ["openai", "openai-chat", "/v1/chat/completions", "gpt-4o-mini", "r1 9f3c1ae", ""].map(Arc::from);
-        Self { tenants: (0..TENANTS).map(tenant).collect(), attribution: Arc::new(attribution), words }
+        Self { tenants: (0..tenants).map(tenant).collect(), attribution: Arc::new(attribution), words }
     }
 
     fn entry(&self, number: u64) -> LedgerEntry {
         // Any odd number spreads: what matters is that ids do not come in order within a moment.
         let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let id: Arc<str> = Arc::from(format!("req_{:08x}{:012x}", number / 16, mixed >> 16));
-        let tenant = usize::try_from(mixed % TENANTS).unwrap_or(0);
+        let tenant = usize::try_from(mixed).unwrap_or(0) % self.tenants.len();
         let (tenant, postings) = &self.tenants[tenant];
         let [provider, dialect, path, model, policy, nothing] = &self.words;
         LedgerEntry {

@@ -7,6 +7,7 @@ use crate::domain::standing::Unit;
 use crate::domain::window::Window;
 use crate::meter::counter::CounterName;
 
+use super::changes::{Delta, Sums};
 use super::counters::{self, StoredCounter, unit_word};
 use super::error::LedgerError;
 
@@ -48,8 +49,9 @@ pub struct Remainder {
     pub epoch: i64,
 }
 
-const SELECT: &str = "SELECT doubt.id, identity, key, window_start, window_end, unit, amount, epoch
-    FROM doubt JOIN counter ON counter.id = doubt.counter WHERE resolved IS NULL";
+const SELECT: &str = "SELECT doubt.id, identity.text, key, window_start, window_end, unit, amount, epoch
+    FROM doubt JOIN counter ON counter.id = doubt.counter JOIN identity ON identity.id = counter.identity
+    WHERE resolved IS NULL";
 
 fn remainder(row: &rusqlite::Row<'_>) -> rusqlite::Result<Remainder> {
     let unit: String = row.get(5)?;
@@ -72,8 +74,8 @@ pub(super) fn open(connection: &Connection) -> Result<Vec<Remainder>, LedgerErro
 /// What belongs to no row, per counter: remainders that are in doubt, and what was posted of those that are resolved.
 pub(super) fn by_counter(connection: &Connection) -> Result<Vec<StoredCounter>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT identity, key, window_start, window_end, unit, amount, resolved
-        FROM doubt JOIN counter ON counter.id = doubt.counter",
+        "SELECT identity.text, key, window_start, window_end, unit, amount, resolved
+        FROM doubt JOIN counter ON counter.id = doubt.counter JOIN identity ON identity.id = counter.identity",
     )?;
     let found = statement.query_map([], |row| {
         let unit: String = row.get(4)?;
@@ -112,9 +114,9 @@ pub(super) fn resolve(transaction: &Transaction<'_>, how: &Resolution) -> Result
         .prepare_cached("UPDATE doubt SET resolved = ?, actor = ?, reason = ? WHERE id = ?")?
         .execute(params![how.spent, how.actor, how.reason, how.id])?;
     let row: i64 = transaction.query_row("SELECT counter FROM doubt WHERE id = ?", [how.id], |row| row.get(0))?;
-    let mut delta = counters::Delta::default();
+    let mut delta = Delta::default();
     delta.in_doubt[found.unit.index()] = found.amount.saturating_neg();
     delta.posted[found.unit.index()] = how.spent;
-    counters::Sums::of(transaction)?.change(row, &delta)?;
+    Sums::of(transaction)?.change(row, &delta)?;
     Ok(Some(found))
 }

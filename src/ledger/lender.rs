@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::domain::standing::Unit;
 use crate::meter::counter::WindowCounter;
 
-use super::counters::Grant;
+use super::changes::Grant;
 use super::record::Record;
 
 /// A counter that asks again after so short a time gets twice as much.

@@ -5,6 +5,7 @@
 //! go on after a failed commit.
 
 mod chain;
+mod changes;
 mod consumption;
 mod corrections;
 mod counters;
@@ -43,9 +44,10 @@ use lock::LockFile;
 use overflow::Overflow;
 use queue::{Finish, Message, Queue, Wait};
 
+pub use changes::Grant;
 pub use consumption::{Consumption, Unpriced};
 pub use corrections::{Evidence, InDoubt, Settled};
-pub use counters::{Grant, StoredCounter, unit_of, unit_word};
+pub use counters::{StoredCounter, unit_of, unit_word};
 pub use doubts::{Remainder, Resolution};
 pub use error::LedgerError;
 pub use lender::Wanted;

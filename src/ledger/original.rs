@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::domain::attribution::{Attribution, DataMode, Environment};
 use crate::domain::clock::Timestamp;
@@ -15,6 +15,7 @@ use crate::meter::counter::{CounterName, WindowCounter};
 use crate::meter::reservation::{Posting, Postings};
 
 use super::corrections::Evidence;
+use super::counters;
 use super::entry::{Correction, Ending, LedgerEntry};
 use super::error::LedgerError;
 use super::kept::Kept;
@@ -113,9 +114,7 @@ impl Original {
         let mut postings = Postings::new();
         for (index, key, window) in kept.places(&self.entry.dimensions(), self.entry.admitted_at) {
             let name = CounterName { identity: Arc::clone(kept.text(index)), key: Arc::from(key) };
-            let exists = "SELECT 1 FROM counter WHERE identity = ? AND key = ? AND window_start = ?";
-            let place = params![name.identity, name.key, window.start.micros()];
-            if connection.prepare_cached(exists)?.exists(place)? {
+            if counters::row_of(connection, &name, window)?.is_some() {
                 let counter = live(&name, window).filter(|counter| counter.window() == window);
                 let counter = counter.unwrap_or_else(|| Arc::new(WindowCounter::named(Arc::new(name), window)));
                 postings.push(Posting { counter, covered: [0; 3] });

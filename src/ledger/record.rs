@@ -10,7 +10,7 @@ use crate::domain::usage::Basis;
 use crate::meter::counter::WindowCounter;
 use crate::meter::reservation::count_also;
 
-use super::counters::Grant;
+use super::changes::Grant;
 use super::doubts::{Remainder, Resolution};
 use super::entry::{LedgerEntry, TransitionEntry};
 

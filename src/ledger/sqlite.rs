@@ -15,7 +15,8 @@ use crate::domain::tenant::Tenant;
 use crate::domain::usage::Basis;
 
 use super::chain::{self, Chain};
-use super::counters::{self, Delta, Known, StoredCounter, Sums};
+use super::changes::{self, Changes, Known};
+use super::counters::{self, StoredCounter};
 use super::entry::{LedgerEntry, TransitionEntry};
 use super::error::LedgerError;
 use super::record::{Done, Record, Seed};
@@ -106,7 +107,7 @@ struct Work<'a> {
     known: &'a mut Known,
     prices: &'a HashMap<usize, Arc<PriceRow>>,
     new_prices: Vec<Arc<PriceRow>>,
-    deltas: HashMap<i64, Delta>,
+    changes: Changes,
     done: Done,
 }
 
@@ -159,7 +160,7 @@ impl<'a> Work<'a> {
             known,
             prices,
             new_prices: Vec::new(),
-            deltas: HashMap::new(),
+            changes: Changes::default(),
             done: Done { last, ..Done::default() },
         })
     }
@@ -176,11 +177,10 @@ impl<'a> Work<'a> {
             Record::TenantGone(id) => delete_tenant(self.transaction, id.as_str())?,
             Record::Grant(ask) => {
                 self.flush()?;
-                self.done.granted.push(counters::grant(self.transaction, self.known, ask)?);
+                self.done.granted.push(changes::grant(self.transaction, self.known, ask)?);
             }
             Record::Return { counter, unit, amount } => {
-                let row = self.known.row(self.transaction, counter)?;
-                let leased = &mut self.deltas.entry(row).or_default().leased[unit.index()];
+                let leased = &mut self.changes.of(counter).leased[unit.index()];
                 *leased = leased.saturating_sub(*amount);
             }
             Record::Begin(identities) => {
@@ -212,7 +212,11 @@ impl<'a> Work<'a> {
         if let Some(price) = &entry.price {
             self.price(price)?;
         }
-        self.count(entry)
+        let (amounts, in_doubt) = (entry.amounts(), entry.basis == Basis::InDoubt);
+        for posting in &entry.postings {
+            self.changes.of(&posting.counter).attempt(amounts, posting.covered, in_doubt);
+        }
+        Ok(())
     }
 
     /// Whether the row was not there yet.
@@ -236,8 +240,7 @@ impl<'a> Work<'a> {
         let values: Vec<ToSqlOutput<'_>> = row.values.into_iter().map(ToSqlOutput::Owned).collect();
         if self.insert(&values)? {
             for (counter, covered) in row.postings {
-                let at = self.known.row(self.transaction, &counter)?;
-                self.deltas.entry(at).or_default().attempt(row.amounts, covered, row.in_doubt);
+                self.changes.of(&Arc::new(counter)).attempt(row.amounts, covered, row.in_doubt);
             }
         }
         Ok(false)
@@ -256,19 +259,9 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn count(&mut self, entry: &LedgerEntry) -> Result<(), LedgerError> {
-        let (amounts, in_doubt) = (entry.amounts(), entry.basis == Basis::InDoubt);
-        for posting in &entry.postings {
-            let row = self.known.row(self.transaction, &posting.counter)?;
-            self.deltas.entry(row).or_default().attempt(amounts, posting.covered, in_doubt);
-        }
-        Ok(())
-    }
-
     fn seed(&mut self, counters: &[Seed], identities: &[Arc<str>], since: Timestamp) -> Result<(), LedgerError> {
         for Seed { counter, posted, in_doubt } in counters {
-            let row = self.known.row(self.transaction, counter)?;
-            let delta = self.deltas.entry(row).or_default();
+            let delta = self.changes.of(counter);
             delta.attempt(*posted, [0; 3], false);
             delta.attempt(*in_doubt, [0; 3], true);
         }
@@ -277,14 +270,7 @@ impl<'a> Work<'a> {
 
     /// Writes the changes of counters that are gathered so far.
     fn flush(&mut self) -> Result<(), LedgerError> {
-        let mut deltas: Vec<(i64, Delta)> = self.deltas.drain().collect();
-        // In the order of the table, so that a batch touches its pages once.
-        deltas.sort_unstable_by_key(|(row, _)| *row);
-        if deltas.is_empty() {
-            return Ok(());
-        }
-        let mut sums = Sums::of(self.transaction)?;
-        deltas.iter().try_for_each(|(row, delta)| sums.change(*row, delta))
+        self.changes.write(self.transaction, self.known)
     }
 
     fn finish(&mut self) -> Result<(), LedgerError> {

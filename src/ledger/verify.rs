@@ -14,7 +14,8 @@ use crate::domain::standing::{Amounts, Dimensions};
 use crate::domain::usage::{Basis, Usage};
 
 use super::chain::{self, Chain};
-use super::counters::{self, Delta, StoredCounter};
+use super::changes::Delta;
+use super::counters::{self, StoredCounter};
 use super::entry::{self, Ending};
 use super::error::LedgerError;
 use super::kept::Kept;

@@ -62,6 +62,7 @@ fn content(path: &Path) -> Option<BTreeMap<(&'static str, i64), String>> {
     for (table, columns) in [
         ("entry", "id, *"),
         ("head", "one, entry, chain"),
+        ("identity", "id, text"),
         ("doubt", "id, counter, unit, amount, resolved"),
         (
             "counter",

@@ -94,6 +94,21 @@ fn a_counter_whose_row_somebody_took_away_is_not_passed_over() {
     assert_eq!(store.counters().expect("counters")[0].posted[0], 7);
 }
 
+// Mutation: the numbers of identities that a batch made are remembered although it was rolled back.
+#[test]
+fn what_a_batch_that_failed_had_made_is_made_again() {
+    let mut store = SqliteStore::in_memory().expect("a new ledger");
+    let (globex, other, new) = (counter("month", "globex"), counter("month", "z"), counter("day", "globex"));
+    let row = |id, counter| attempt(posted(entry(id, "globex", Some(5)), &[(counter, 0)]));
+    store.append(&[row("a", &globex), row("z", &other)]).expect("written rows");
+    store.connection.execute("DELETE FROM counter WHERE key = 'globex'", []).expect("a deleted row");
+    // The lease has what came before it written at once.
+    store.append(&[row("b", &new), ask(&new, 1, 1, 100), row("c", &globex)]).expect_err("a row that is gone");
+    assert_eq!(store.counters().expect("counters").len(), 1);
+    store.append(&[row("b", &new), row("c", &globex)]).expect("written rows");
+    assert_eq!(store.counters().expect("counters").iter().map(|counter| counter.posted[0]).sum::<i64>(), 15);
+}
+
 #[test]
 fn a_lease_fits_below_the_ceiling_and_half_of_what_is_left_is_the_most_beyond_the_need() {
     let place = place();

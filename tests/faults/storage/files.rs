@@ -135,7 +135,7 @@ fn d11_a_migration_that_is_killed_at_any_write_is_done_again_and_loses_nothing()
         assert!(open_and_kill_at(&path, write), "write {write} of {sound} was not reached");
         let version =
             number(&Connection::open(&path).expect("a database"), "SELECT user_version FROM pragma_user_version");
-        assert!([1, i64::from(SCHEMA_VERSION)].contains(&version), "killed at write {write}, left version {version}");
+        assert!((1..=i64::from(SCHEMA_VERSION)).contains(&version), "killed at write {write}, left version {version}");
         let ledger = Ledger::open(&path).expect("a ledger that was killed in its migration");
         let totals = ledger.reader().spend(&SpendQuery::default()).expect("sums")[0].totals;
         assert_eq!((totals.attempts, totals.cost_nano_usd), (500, 500), "killed at write {write}");

@@ -1,0 +1,234 @@
+//! What a batch changes in the table of counters, gathered first and then written: a counter that many rows of the batch count
+//! in is written once. Leases are granted here too: they are changes that depend on what is there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql, params_from_iter};
+
+use crate::domain::clock::Timestamp;
+use crate::domain::standing::{Amounts, Unit};
+use crate::domain::window::Window;
+use crate::meter::counter::{CounterName, WindowCounter};
+
+use super::counters::{amounts, row_of};
+use super::error::LedgerError;
+
+/// What a batch changes in one counter.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Delta {
+    pub(super) posted: Amounts,
+    pub(super) in_doubt: Amounts,
+    pub(super) leased: Amounts,
+}
+
+impl Delta {
+    /// An attempt of these amounts, of which the leases had covered a part.
+    pub(super) fn attempt(&mut self, amounts: Amounts, covered: Amounts, in_doubt: bool) {
+        for unit in Unit::ALL {
+            let at = unit.index();
+            // A request is counted when it is admitted: that it was made is not in doubt.
+            let sum = if in_doubt && unit != Unit::Requests { &mut self.in_doubt[at] } else { &mut self.posted[at] };
+            *sum = sum.saturating_add(amounts[at]);
+            self.leased[at] = self.leased[at].saturating_sub(covered[at]);
+        }
+    }
+}
+
+/// What a batch changes in counters, gathered so that each is written once.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// By address, which a counter keeps while it is here.
+    of: HashMap<usize, (Arc<WindowCounter>, Delta)>,
+}
+
+impl Changes {
+    /// What changes in a counter.
+    pub(super) fn of(&mut self, counter: &Arc<WindowCounter>) -> &mut Delta {
+        let new = || (Arc::clone(counter), Delta::default());
+        &mut self.of.entry(Arc::as_ptr(counter).addr()).or_insert_with(new).1
+    }
+
+    /// Writes what is gathered.
+    pub(super) fn write(&mut self, connection: &Connection, known: &mut Known) -> Result<(), LedgerError> {
+        if self.of.is_empty() {
+            return Ok(());
+        }
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for (counter, delta) in self.of.drain().map(|(_, change)| change) {
+            match known.get(&counter) {
+                Some(row) => old.push((row, delta)),
+                None => new.push((counter, delta)),
+            }
+        }
+        // In the orders of the table and of its index, so that each of their pages is touched once.
+        old.sort_unstable_by_key(|(row, _)| *row);
+        new.sort_unstable_by(|(one, _), (other, _)| by_key(one).cmp(&by_key(other)));
+        let mut sums = Sums::of(connection)?;
+        old.iter().try_for_each(|(row, delta)| sums.change(*row, delta))?;
+        new.iter().try_for_each(|(counter, delta)| known.begin(connection, counter, delta).map(drop))
+    }
+}
+
+fn by_key(counter: &WindowCounter) -> (&str, &str, Timestamp) {
+    (&counter.name().key, &counter.name().identity, counter.window().start)
+}
+
+/// The rows of counters that this run has touched, so that a batch need not look them up.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    rows: HashMap<(Arc<CounterName>, i64), i64>,
+    identities: HashMap<Arc<str>, i64>,
+}
+
+/// Beyond this many it forgets and looks up again.
+const REMEMBERED: usize = 200_000;
+
+impl Known {
+    /// Forgets everything: after a transaction that was rolled back, rows that it made are not there.
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.identities.clear();
+    }
+
+    fn get(&self, counter: &WindowCounter) -> Option<i64> {
+        self.rows.get(&(Arc::clone(counter.name()), counter.window().start.micros())).copied()
+    }
+
+    /// The row of a counter, made when there is none.
+    fn row(&mut self, connection: &Connection, counter: &WindowCounter) -> Result<i64, LedgerError> {
+        match self.get(counter) {
+            Some(row) => Ok(row),
+            None => self.begin(connection, counter, &Delta::default()),
+        }
+    }
+
+    /// Makes a counter that begins with `delta`, or adds that to the one there is. Returns its row.
+    fn begin(&mut self, connection: &Connection, counter: &WindowCounter, delta: &Delta) -> Result<i64, LedgerError> {
+        const INSERT: &str =
+            "INSERT INTO counter (identity, key, window_start, window_end, posted_nano_usd, posted_tokens,
+            posted_requests, in_doubt_nano_usd, in_doubt_tokens, in_doubt_requests, leased_nano_usd, leased_tokens,
+            leased_requests) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let (name, Window { start, end }) = (counter.name(), counter.window());
+        let identity = self.identity(connection, &name.identity)?;
+        let leased = delta.leased.map(|leased| leased.max(0));
+        let place: [&dyn ToSql; 4] = [&identity, &name.key, &start.micros(), &end.micros()];
+        let amounts = delta.posted.iter().chain(&delta.in_doubt).chain(&leased).map(|amount| amount as &dyn ToSql);
+        let made = connection.prepare_cached(INSERT)?.execute(params_from_iter(place.into_iter().chain(amounts)))?;
+        let row = if made > 0 {
+            connection.last_insert_rowid()
+        } else {
+            let row = row_of(connection, name, counter.window())?.ok_or(LedgerError::Damaged)?;
+            Sums::of(connection)?.change(row, delta)?;
+            row
+        };
+        if self.rows.len() >= REMEMBERED {
+            self.rows.clear();
+        }
+        self.rows.insert((Arc::clone(name), start.micros()), row);
+        Ok(row)
+    }
+
+    fn identity(&mut self, connection: &Connection, text: &Arc<str>) -> Result<i64, LedgerError> {
+        if let Some(identity) = self.identities.get(text) {
+            return Ok(*identity);
+        }
+        connection.prepare_cached("INSERT INTO identity (text) VALUES (?) ON CONFLICT DO NOTHING")?.execute([text])?;
+        let number = "SELECT id FROM identity WHERE text = ?";
+        let identity = connection.prepare_cached(number)?.query_row([text], |row| row.get(0))?;
+        self.identities.insert(Arc::clone(text), identity);
+        Ok(identity)
+    }
+}
+
+/// The sums of counters, to be changed one after the other.
+pub(super) struct Sums<'a> {
+    connection: &'a Connection,
+    add: CachedStatement<'a>,
+    add_leased: CachedStatement<'a>,
+}
+
+impl<'a> Sums<'a> {
+    pub(super) fn of(connection: &'a Connection) -> Result<Self, LedgerError> {
+        const POSTED: &str =
+            "UPDATE counter SET posted_nano_usd = posted_nano_usd + ?2, posted_tokens = posted_tokens + ?3,
+            posted_requests = posted_requests + ?4, in_doubt_nano_usd = in_doubt_nano_usd + ?5,
+            in_doubt_tokens = in_doubt_tokens + ?6, in_doubt_requests = in_doubt_requests + ?7";
+        // Most counters are no hard budget's, and the index of those that are is then left alone.
+        const LEASED: &str =
+            ", leased_nano_usd = max(leased_nano_usd + ?8, 0), leased_tokens = max(leased_tokens + ?9, 0),
+            leased_requests = max(leased_requests + ?10, 0)";
+        const ROW: &str = " WHERE id = ?1";
+        let add = connection.prepare_cached(&[POSTED, ROW].concat())?;
+        let add_leased = connection.prepare_cached(&[POSTED, LEASED, ROW].concat())?;
+        Ok(Self { connection, add, add_leased })
+    }
+
+    /// Adds a batch's changes to one counter.
+    pub(super) fn change(&mut self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
+        let values = [&row].into_iter().chain(&delta.posted).chain(&delta.in_doubt);
+        let changed = if delta.leased == [0; 3] {
+            self.add.execute(params_from_iter(values))
+        } else {
+            self.add_leased.execute(params_from_iter(values.chain(&delta.leased)))
+        };
+        match changed {
+            Ok(1) => Ok(()),
+            // Somebody else has taken the row away: nothing of the batch may be written without it.
+            Ok(rows) => Err(rusqlite::Error::StatementChangedRows(rows).into()),
+            // A sum beyond 63 bits would be a float, which a STRICT table refuses.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                self.change_up_to_the_end(row, delta)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same with sums that stop at the end of the range.
+    #[cold]
+    fn change_up_to_the_end(&self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
+        let (mut posted, mut in_doubt, mut leased) = amounts(self.connection, row)?;
+        for at in 0..3 {
+            posted[at] = posted[at].saturating_add(delta.posted[at]);
+            in_doubt[at] = in_doubt[at].saturating_add(delta.in_doubt[at]);
+            leased[at] = leased[at].saturating_add(delta.leased[at]).max(0);
+        }
+        let write = "UPDATE counter SET posted_nano_usd = ?, posted_tokens = ?, posted_requests = ?, in_doubt_nano_usd = ?,
+            in_doubt_tokens = ?, in_doubt_requests = ?, leased_nano_usd = ?, leased_tokens = ?, leased_requests = ? WHERE id = ?";
+        let values = posted.iter().chain(&in_doubt).chain(&leased).chain([&row]);
+        self.connection.prepare_cached(write)?.execute(params_from_iter(values))?;
+        Ok(())
+    }
+}
+
+/// What a node asks to lease.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Of which counter.
+    pub counter: Arc<WindowCounter>,
+    /// Of which unit.
+    pub unit: Unit,
+    /// At least so much; less is of no use.
+    pub need: i64,
+    /// At most so much.
+    pub want: i64,
+    /// What is posted, in doubt and leased may not exceed this together.
+    pub ceiling: i64,
+}
+
+/// Leases what there is room for, and returns how much that is; 0 when it is less than needed.
+pub(super) fn grant(connection: &Connection, known: &mut Known, ask: &Grant) -> Result<i64, LedgerError> {
+    let row = known.row(connection, &ask.counter)?;
+    let (posted, in_doubt, leased) = amounts(connection, row)?;
+    let at = ask.unit.index();
+    let taken = posted[at].saturating_add(in_doubt[at]).saturating_add(leased[at]);
+    let room = ask.ceiling.saturating_sub(taken);
+    if room < ask.need || ask.need <= 0 {
+        return Ok(0);
+    }
+    let amount = ask.want.min(room / 2).max(ask.need);
+    let mut delta = Delta::default();
+    delta.leased[at] = amount;
+    Sums::of(connection)?.change(row, &delta)?;
+    Ok(amount)
+}
