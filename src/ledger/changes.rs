@@ -2,6 +2,7 @@
 //! in is written once. Leases are granted here too: they are changes that depend on what is there.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql, params_from_iter};
@@ -38,15 +39,56 @@ impl Delta {
 /// What a batch changes in counters, gathered so that each is written once.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// By address, which a counter keeps while it is here.
-    of: HashMap<usize, (Arc<WindowCounter>, Delta)>,
+    of: HashMap<Named, Delta>,
+}
+
+/// A counter by what it counts: one that a policy dropped and brought back is another one in memory, and here the same.
+struct Named(Arc<WindowCounter>);
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || by_key(&self.0) == by_key(&other.0)
+    }
+}
+
+impl Eq for Named {}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        by_key(&self.0).hash(state);
+    }
 }
 
 impl Changes {
     /// What changes in a counter.
     pub(super) fn of(&mut self, counter: &Arc<WindowCounter>) -> &mut Delta {
-        let new = || (Arc::clone(counter), Delta::default());
-        &mut self.of.entry(Arc::as_ptr(counter).addr()).or_insert_with(new).1
+        self.of.entry(Named(Arc::clone(counter))).or_default()
+    }
+
+    /// Leases what there is room for, and returns how much that is; 0 when it is less than needed.
+    pub(super) fn grant(
+        &mut self,
+        connection: &Connection,
+        known: &mut Known,
+        ask: &Grant,
+    ) -> Result<i64, LedgerError> {
+        let row = known.find(connection, &ask.counter)?;
+        let stored = row.map(|row| amounts(connection, row)).transpose()?;
+        let [posted, in_doubt, leased] = stored.unwrap_or_default().map(|amounts| amounts[ask.unit.index()]);
+        let at = ask.unit.index();
+        let delta = self.of(&ask.counter);
+        let more = &mut delta.leased[at];
+        // What came before in the batch counts as if it were written: no lease falls below nothing.
+        *more = (*more).max(leased.saturating_neg());
+        let sums = [(posted, delta.posted[at]), (in_doubt, delta.in_doubt[at]), (leased, *more)];
+        let taken = sums.map(|(stored, more)| stored.saturating_add(more)).into_iter().fold(0, i64::saturating_add);
+        let room = ask.ceiling.saturating_sub(taken);
+        if room < ask.need || ask.need <= 0 {
+            return Ok(0);
+        }
+        let amount = ask.want.min(room / 2).max(ask.need);
+        *more = more.saturating_add(amount);
+        Ok(amount)
     }
 
     /// Writes what is gathered.
@@ -55,7 +97,7 @@ impl Changes {
             return Ok(());
         }
         let (mut old, mut new) = (Vec::new(), Vec::new());
-        for (counter, delta) in self.of.drain().map(|(_, change)| change) {
+        for (Named(counter), delta) in self.of.drain() {
             match known.get(&counter) {
                 Some(row) => old.push((row, delta)),
                 None => new.push((counter, delta)),
@@ -66,7 +108,7 @@ impl Changes {
         new.sort_unstable_by(|(one, _), (other, _)| by_key(one).cmp(&by_key(other)));
         let mut sums = Sums::of(connection)?;
         old.iter().try_for_each(|(row, delta)| sums.change(*row, delta))?;
-        new.iter().try_for_each(|(counter, delta)| known.begin(connection, counter, delta).map(drop))
+        new.iter().try_for_each(|(counter, delta)| known.begin(connection, counter, delta))
     }
 }
 
@@ -95,16 +137,28 @@ impl Known {
         self.rows.get(&(Arc::clone(counter.name()), counter.window().start.micros())).copied()
     }
 
-    /// The row of a counter, made when there is none.
-    fn row(&mut self, connection: &Connection, counter: &WindowCounter) -> Result<i64, LedgerError> {
-        match self.get(counter) {
-            Some(row) => Ok(row),
-            None => self.begin(connection, counter, &Delta::default()),
+    /// The row of a counter, if there is one.
+    fn find(&mut self, connection: &Connection, counter: &WindowCounter) -> Result<Option<i64>, LedgerError> {
+        let known = self.get(counter);
+        if known.is_some() {
+            return Ok(known);
         }
+        let found = row_of(connection, counter.name(), counter.window())?;
+        if let Some(row) = found {
+            self.remember(counter, row);
+        }
+        Ok(found)
     }
 
-    /// Makes a counter that begins with `delta`, or adds that to the one there is. Returns its row.
-    fn begin(&mut self, connection: &Connection, counter: &WindowCounter, delta: &Delta) -> Result<i64, LedgerError> {
+    fn remember(&mut self, counter: &WindowCounter, row: i64) {
+        if self.rows.len() >= REMEMBERED {
+            self.rows.clear();
+        }
+        self.rows.insert((Arc::clone(counter.name()), counter.window().start.micros()), row);
+    }
+
+    /// Makes a counter that begins with `delta`, or adds that to the one there is.
+    fn begin(&mut self, connection: &Connection, counter: &WindowCounter, delta: &Delta) -> Result<(), LedgerError> {
         const INSERT: &str =
             "INSERT INTO counter (identity, key, window_start, window_end, posted_nano_usd, posted_tokens,
             posted_requests, in_doubt_nano_usd, in_doubt_tokens, in_doubt_requests, leased_nano_usd, leased_tokens,
@@ -122,11 +176,8 @@ impl Known {
             Sums::of(connection)?.change(row, delta)?;
             row
         };
-        if self.rows.len() >= REMEMBERED {
-            self.rows.clear();
-        }
-        self.rows.insert((Arc::clone(name), start.micros()), row);
-        Ok(row)
+        self.remember(counter, row);
+        Ok(())
     }
 
     fn identity(&mut self, connection: &Connection, text: &Arc<str>) -> Result<i64, LedgerError> {
@@ -187,7 +238,7 @@ impl<'a> Sums<'a> {
     /// The same with sums that stop at the end of the range.
     #[cold]
     fn change_up_to_the_end(&self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
-        let (mut posted, mut in_doubt, mut leased) = amounts(self.connection, row)?;
+        let [mut posted, mut in_doubt, mut leased] = amounts(self.connection, row)?;
         for at in 0..3 {
             posted[at] = posted[at].saturating_add(delta.posted[at]);
             in_doubt[at] = in_doubt[at].saturating_add(delta.in_doubt[at]);
@@ -214,21 +265,4 @@ pub struct Grant {
     pub want: i64,
     /// What is posted, in doubt and leased may not exceed this together.
     pub ceiling: i64,
-}
-
-/// Leases what there is room for, and returns how much that is; 0 when it is less than needed.
-pub(super) fn grant(connection: &Connection, known: &mut Known, ask: &Grant) -> Result<i64, LedgerError> {
-    let row = known.row(connection, &ask.counter)?;
-    let (posted, in_doubt, leased) = amounts(connection, row)?;
-    let at = ask.unit.index();
-    let taken = posted[at].saturating_add(in_doubt[at]).saturating_add(leased[at]);
-    let room = ask.ceiling.saturating_sub(taken);
-    if room < ask.need || ask.need <= 0 {
-        return Ok(0);
-    }
-    let amount = ask.want.min(room / 2).max(ask.need);
-    let mut delta = Delta::default();
-    delta.leased[at] = amount;
-    Sums::of(connection)?.change(row, &delta)?;
-    Ok(amount)
 }

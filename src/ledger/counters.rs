@@ -38,8 +38,8 @@ pub(super) fn row_of(connection: &Connection, name: &CounterName, window: Window
 }
 
 /// What is posted, in doubt and leased.
-pub(super) fn amounts(connection: &Connection, row: i64) -> Result<(Amounts, Amounts, Amounts), LedgerError> {
-    let read = |row: &Row<'_>| Ok((three(row, 0)?, three(row, 3)?, three(row, 6)?));
+pub(super) fn amounts(connection: &Connection, row: i64) -> Result<[Amounts; 3], LedgerError> {
+    let read = |row: &Row<'_>| Ok([three(row, 0)?, three(row, 3)?, three(row, 6)?]);
     let select = ["SELECT ", AMOUNTS, " FROM counter WHERE id = ?"].concat();
     Ok(connection.prepare_cached(&select)?.query_row([row], read)?)
 }

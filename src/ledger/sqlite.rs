@@ -15,7 +15,7 @@ use crate::domain::tenant::Tenant;
 use crate::domain::usage::Basis;
 
 use super::chain::{self, Chain};
-use super::changes::{self, Changes, Known};
+use super::changes::{Changes, Known};
 use super::counters::{self, StoredCounter};
 use super::entry::{LedgerEntry, TransitionEntry};
 use super::error::LedgerError;
@@ -176,8 +176,7 @@ impl<'a> Work<'a> {
             Record::Tenant(tenant) => put_tenant(self.transaction, tenant)?,
             Record::TenantGone(id) => delete_tenant(self.transaction, id.as_str())?,
             Record::Grant(ask) => {
-                self.flush()?;
-                self.done.granted.push(changes::grant(self.transaction, self.known, ask)?);
+                self.done.granted.push(self.changes.grant(self.transaction, self.known, ask)?);
             }
             Record::Return { counter, unit, amount } => {
                 let leased = &mut self.changes.of(counter).leased[unit.index()];

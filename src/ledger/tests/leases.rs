@@ -109,6 +109,39 @@ fn what_a_batch_that_failed_had_made_is_made_again() {
     assert_eq!(store.counters().expect("counters").iter().map(|counter| counter.posted[0]).sum::<i64>(), 15);
 }
 
+proptest! {
+    // Mutations: what the batch has posted, put in doubt or leased so far does not count for a lease; a lease falls below nothing;
+    // what is stored does not count; each of two counters in memory has its own changes.
+    #[test]
+    fn one_batch_leases_and_counts_as_many_do(
+        steps in prop::collection::vec((0..4, 0..2_usize, 0..40_i64, 0..15_i64, any::<bool>()), 1..25), whole in 0..25_usize,
+    ) {
+        let records: Vec<Record> = steps.iter().enumerate().map(|(at, (what, key, amount, other, doubted))| {
+            // Each has a counter in memory of its own.
+            let counter = counter("month", ["globex", "acme"][*key]);
+            match what {
+                0 => Record::Return { counter, unit: Unit::Money, amount: *amount },
+                1 => ask(&counter, *other, *amount, 100),
+                _ => {
+                    let basis = if *doubted { Basis::InDoubt } else { Basis::Exact };
+                    let entry = LedgerEntry { basis, ..entry(&at.to_string(), "globex", Some(*amount)) };
+                    attempt(posted(entry, &[(&counter, *other)]))
+                }
+            }
+        }).collect();
+        let granted = |batches: &[&[Record]]| {
+            let mut store = SqliteStore::in_memory().expect("a new ledger");
+            let granted = batches.iter().flat_map(|batch| store.append(batch).expect("written records").granted).collect::<Vec<_>>();
+            let mut counters = store.counters().expect("counters");
+            counters.sort_by(|one, other| one.name.key.cmp(&other.name.key));
+            (granted, counters)
+        };
+        let (first, rest) = records.split_at(whole.min(records.len()));
+        let single = records.chunks(1).collect::<Vec<_>>();
+        prop_assert_eq!(granted(&[first, rest]), granted(&single));
+    }
+}
+
 #[test]
 fn a_lease_fits_below_the_ceiling_and_half_of_what_is_left_is_the_most_beyond_the_need() {
     let place = place();
