@@ -123,8 +123,9 @@ pub(super) struct Known {
     identities: HashMap<Arc<str>, i64>,
 }
 
-/// Beyond this many it forgets and looks up again.
-const REMEMBERED: usize = 200_000;
+/// Beyond this many it forgets and looks up again: as many as the table holds before it needs twice the memory, and more than
+/// 100,000 tenants have in two budgets.
+const REMEMBERED: usize = 229_376;
 
 impl Known {
     /// Forgets everything: after a transaction that was rolled back, rows that it made are not there.

@@ -18,9 +18,9 @@ const BUSY: Duration = Duration::from_secs(1);
 /// A counter that has not asked for so long gets a few calls' worth again, and what it has goes back.
 const QUIET: Duration = Duration::from_mins(1);
 /// How many calls like the one that asks a first lease is good for.
-const FIRST_CALLS: i64 = 4;
+const FIRST_CALLS: u16 = 4;
 /// No lease is longer than so many calls like the one that asks.
-const MOST_CALLS: i64 = 4_096;
+const MOST_CALLS: u16 = 4_096;
 
 /// A lease that is needed.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub(super) struct Lender {
 #[derive(Debug)]
 struct Lent {
     counter: Arc<WindowCounter>,
-    calls: [i64; 3],
+    calls: [u16; 3],
     asked: Option<Instant>,
 }
 
@@ -68,7 +68,7 @@ impl Lender {
             counter: Arc::clone(&wanted.counter),
             unit: wanted.unit,
             need: wanted.need,
-            want: wanted.need.saturating_mul(*calls),
+            want: wanted.need.saturating_mul(i64::from(*calls)),
             ceiling: wanted.ceiling,
         }
     }
