@@ -120,7 +120,7 @@ impl Rows {
         let identities: [Arc<str>; 2] = [
             Arc::from(r#"{"budget":"monthly_cost","match":{},"per":["tenantId"],"span":"month","zone":"UTC"}"#),
             Arc::from(
-                r#"{"budget":"daily_digests","match":{"all":{"endpointTag":["digest.*"]}},"per":["tenantId"],"span":"day","zone":"UTC"}"#,
+                r#"{"budget":"digests","match":{"all":{"endpointTag":["digest.*"]}},"per":["tenantId"],"span":"month","zone":"UTC"}"#,
             ),
         ];
         let window = Window { start: Timestamp::from_seconds(WINDOW.0), end: Timestamp::from_seconds(WINDOW.1) };
@@ -145,7 +145,8 @@ impl Rows {
         // Any odd number spreads: what matters is that ids do not come in order within a moment.
         let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let id: Arc<str> = Arc::from(format!("req_{:08x}{:012x}", number / 16, mixed >> 16));
-        let tenant = usize::try_from(mixed).unwrap_or(0) % self.tenants.len();
+        // A prime that divides neither number of tenants: each has its turn, and none beside its neighbour.
+        let tenant = usize::try_from(number * 7_919).unwrap_or(0) % self.tenants.len();
         let (tenant, postings) = &self.tenants[tenant];
         let [provider, dialect, path, model, policy, nothing] = &self.words;
         LedgerEntry {

@@ -108,7 +108,7 @@ impl Changes {
         new.sort_unstable_by(|(one, _), (other, _)| by_key(one).cmp(&by_key(other)));
         let mut sums = Sums::of(connection)?;
         old.iter().try_for_each(|(row, delta)| sums.change(*row, delta))?;
-        new.iter().try_for_each(|(counter, delta)| known.begin(connection, counter, delta))
+        new.iter().try_for_each(|(counter, delta)| known.begin(&mut sums, counter, delta))
     }
 }
 
@@ -159,11 +159,12 @@ impl Known {
     }
 
     /// Makes a counter that begins with `delta`, or adds that to the one there is.
-    fn begin(&mut self, connection: &Connection, counter: &WindowCounter, delta: &Delta) -> Result<(), LedgerError> {
+    fn begin(&mut self, sums: &mut Sums<'_>, counter: &WindowCounter, delta: &Delta) -> Result<(), LedgerError> {
         const INSERT: &str =
             "INSERT INTO counter (identity, key, window_start, window_end, posted_nano_usd, posted_tokens,
             posted_requests, in_doubt_nano_usd, in_doubt_tokens, in_doubt_requests, leased_nano_usd, leased_tokens,
             leased_requests) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let connection = sums.connection;
         let (name, Window { start, end }) = (counter.name(), counter.window());
         let identity = self.identity(connection, &name.identity)?;
         let leased = delta.leased.map(|leased| leased.max(0));
@@ -174,7 +175,7 @@ impl Known {
             connection.last_insert_rowid()
         } else {
             let row = row_of(connection, name, counter.window())?.ok_or(LedgerError::Damaged)?;
-            Sums::of(connection)?.change(row, delta)?;
+            sums.change(row, delta)?;
             row
         };
         self.remember(counter, row);

@@ -21,7 +21,7 @@ pub(super) fn recover(transaction: &Transaction<'_>) -> Result<(i64, usize), Led
         let word = unit_word(unit);
         let (leased, in_doubt) = (["leased_", word].concat(), ["in_doubt_", word].concat());
         let open =
-            "INSERT INTO doubt (counter, unit, amount, epoch) SELECT id, ?, LEASED, ? FROM counter WHERE LEASED > 0";
+            "INSERT INTO doubt (counter, unit, amount, epoch) SELECT id, ?, LEASED, ? FROM counter WHERE LEASED <> 0";
         found += transaction.execute(&open.replace("LEASED", &leased), params![word, epoch - 1])?;
         // Sums of leases are bounded by limits; a sum that is at the end of the range stays there.
         let charge =

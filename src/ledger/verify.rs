@@ -282,6 +282,12 @@ impl Work {
                 self.report.found(|| format!("the file is damaged: {line}"));
             }
         }
+        let mut statement = view.prepare("PRAGMA foreign_key_check")?;
+        let mut dangling = statement.query([])?;
+        while let Some(row) = dangling.next()? {
+            let (table, row, parent): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            self.report.found(|| format!("row {row} of `{table}` belongs to a row of `{parent}` that is not there"));
+        }
         Ok(())
     }
 

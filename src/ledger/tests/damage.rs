@@ -46,6 +46,13 @@ fn d5_what_another_hand_changed_is_found_and_named() {
     assert!(unlinked.contains("the chain does not end where it did"), "{unlinked}");
     let broken = tampered("UPDATE entry SET endpoint_tag = CAST(x'ff' AS TEXT) WHERE id = 3");
     assert!(broken.contains("row 3 cannot be read: ") && broken.contains("row 3 is not as it was written"), "{broken}");
+    let renamed = tampered("UPDATE identity SET text = 'x'");
+    assert!(
+        renamed.starts_with("counter `tenant_month` of `acme-corp` from 2026-11-01T00:00:00Z is missing"),
+        "{renamed}"
+    );
+    let nameless = tampered("PRAGMA foreign_keys = OFF; DELETE FROM identity");
+    assert!(nameless.contains("row 1 of `counter` belongs to a row of `identity` that is not there"), "{nameless}");
     let moved = tampered("UPDATE counter SET window_end = window_end - 1 WHERE key = 'globex'");
     assert!(
         moved.starts_with("counter `tenant_month` of `globex` from 2026-11-01T00:00:00Z is of a window to"),

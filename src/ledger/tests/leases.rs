@@ -111,6 +111,32 @@ fn of_a_key_that_is_still_counted_every_window_is_read() {
     assert_eq!(found(WINDOW).len(), 3);
 }
 
+// Mutations: what is there already is passed over; the second of a batch is.
+#[test]
+fn a_counter_that_this_run_has_not_seen_yet_goes_on_and_has_one_row() {
+    let place = place();
+    let row = |id, tenant| {
+        // Each with a counter in memory of its own, as an old and a new policy have.
+        let postings = [Posting { counter: counter("month", tenant), covered: [0; 3] }].into_iter().collect();
+        Record::Attempt(Box::new(LedgerEntry { postings, ..entry(id, tenant, Some(5)) }))
+    };
+    SqliteStore::open(&place.path).expect("a new ledger").append(&[row("a", "globex")]).expect("a written row");
+    let mut store = SqliteStore::open(&place.path).expect("the same ledger");
+    store.append(&[row("b", "globex"), row("c", "globex"), row("d", "acme"), row("e", "acme")]).expect("written rows");
+    store.append(&[row("f", "globex"), row("g", "acme")]).expect("written rows");
+    let posted = |store: &SqliteStore| {
+        let mut found: Vec<_> = store
+            .counters()
+            .expect("counters")
+            .iter()
+            .map(|counter| (counter.name.key.to_string(), counter.posted[0]))
+            .collect();
+        found.sort();
+        found
+    };
+    assert_eq!(posted(&store), [("acme".to_owned(), 15), ("globex".to_owned(), 20)]);
+}
+
 // Mutation: it does not matter how many rows were changed.
 #[test]
 fn a_counter_whose_row_somebody_took_away_is_not_passed_over() {
@@ -142,25 +168,29 @@ fn what_a_batch_that_failed_had_made_is_made_again() {
 
 proptest! {
     // Mutations: what the batch has posted, put in doubt or leased so far does not count for a lease; a lease falls below nothing;
-    // what is stored does not count; each of two counters in memory has its own changes; two windows have the same.
+    // what is stored does not count; each of two counters in memory has its own changes; two windows have the same; a lease of tokens
+    // is one of money.
     #[test]
     fn one_batch_leases_and_counts_as_many_do(
-        steps in prop::collection::vec((0..4, 0..3_usize, 0..40_i64, 0..15_i64, any::<bool>()), 1..25), whole in 0..25_usize,
+        steps in prop::collection::vec((0..4, 0..3_usize, 0..3_usize, -9..40_i64, 0..15_i64, any::<bool>()), 1..25), whole in 0..25_usize,
     ) {
-        let records: Vec<Record> = steps.iter().enumerate().map(|(at, (what, key, amount, other, doubted))| {
+        let records: Vec<Record> = steps.iter().enumerate().map(|(at, (what, key, unit, amount, other, doubted))| {
             // Each has a counter in memory of its own.
             let counter = match key {
                 0 => counter("month", "globex"),
                 1 => counter("month", "acme"),
                 _ => in_window("month", "globex", NEXT),
             };
+            let unit = Unit::ALL[*unit];
             match what {
-                0 => Record::Return { counter, unit: Unit::Money, amount: *amount },
-                1 => ask(&counter, *other, *amount, 100),
+                0 => Record::Return { counter, unit, amount: (*amount).max(0) },
+                1 => Record::Grant(Grant { counter, unit, need: *other, want: *amount, ceiling: 100 }),
                 _ => {
-                    let basis = if *doubted { Basis::InDoubt } else { Basis::Exact };
-                    let entry = LedgerEntry { basis, ..entry(&at.to_string(), "globex", Some(*amount)) };
-                    attempt(posted(entry, &[(&counter, *other)]))
+                    let (mut covered, basis) = ([0; 3], if *doubted { Basis::InDoubt } else { Basis::Exact });
+                    covered[unit.index()] = *other;
+                    let usage = Usage { input: u64::try_from(*amount).ok(), ..Usage::default() };
+                    let postings = [Posting { counter, covered }].into_iter().collect();
+                    attempt(LedgerEntry { usage, basis, postings, ..entry(&at.to_string(), "globex", Some(*amount)) })
                 }
             }
         }).collect();

@@ -68,6 +68,7 @@ async fn d11_an_old_program_refuses_the_ledger_of_a_newer_one_and_leaves_it_alon
 
 /// The schema of the first version, as files of users have it.
 const FIRST: &str = include_str!("ledger-v1.sql");
+const THIRD: &str = include_str!("ledger-v3.sql");
 const TO_BE_KILLED: &str = "PLIMSOLL_TEST_MIGRATED_LEDGER";
 const KILLS: &str = "PLIMSOLL_MIGRATION_KILLS";
 
@@ -83,6 +84,16 @@ pub(crate) fn first_version(path: &Path, rows: i64, last: Timestamp) {
                   '_unversioned', 'real', 'prod', 0, 'openai', 'openai-chat', '/v1/chat/completions', 'gpt-4o', 0, 1, 10, 5, 'exact', 1, 200, \
                   'complete', '', '', 'r1 9f3c1ae', 400, 1000 FROM n";
     connection.execute(insert, rusqlite::params![rows, last.micros(), rows]).expect("rows");
+}
+
+/// A ledger of the third version with so many counters more, a nano-dollar in each.
+fn third_version(path: &Path, counters: i64) {
+    let connection = Connection::open(path).expect("a database");
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).expect("a journal");
+    connection.execute_batch(THIRD).expect("the third schema");
+    let insert = "INSERT INTO counter (identity, key, window_start, window_end, posted_nano_usd) WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL \
+                  SELECT n + 1 FROM n WHERE n < ?) SELECT identity, 'tenant-' || n, 1000, 9000, 1 FROM n, complete";
+    connection.execute(insert, [counters]).expect("counters");
 }
 
 /// The process that is killed in the middle of a migration. Without its variable it has nothing to do.
@@ -108,41 +119,65 @@ fn open_and_kill_at(ledger: &Path, write: usize) -> bool {
     !status.success()
 }
 
-// Mutation: the new version number is written before the statements, or in a transaction of its own.
+// Mutations: the new version number is written before the statements, or in a transaction of its own.
 #[test]
 fn d11_a_migration_that_is_killed_at_any_write_is_done_again_and_loses_nothing() {
     if !has("strace") {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let new = folder.path().join("new.db");
+    Ledger::open(&new).expect("a new ledger").close();
+    for version in [1, 3] {
+        let old = folder.path().join(format!("version-{version}.db"));
+        match version {
+            1 => first_version(&old, 500, Timestamp::from_seconds(1_795_000_000)),
+            _ => third_version(&old, 2_000),
+        }
+        killed_migrations(&old, version, &schema(&new));
+    }
+}
+
+/// Tables and indexes as they are.
+fn schema(path: &Path) -> Vec<String> {
+    let found = read(path);
+    let mut statement = found.prepare("SELECT coalesce(sql, name) FROM sqlite_schema ORDER BY 1").expect("a query");
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+    // A table that was renamed has its name in quotes.
+    rows.map(|row| row.expect("text").replace('"', "")).collect()
+}
+
+fn killed_migrations(old: &Path, version: i64, schema_now: &[String]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let kills: usize = std::env::var(KILLS).ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let fresh = folder.path().join("fresh.db");
-    first_version(&fresh, 500, Timestamp::from_seconds(1_795_000_000));
     // How many writes there are: the first number at which nobody was killed any more.
     let (mut sound, mut beyond) = (0, 1);
-    while open_and_kill_at(&copy(&fresh, folder.path(), beyond), beyond) {
+    while open_and_kill_at(&copy(old, folder.path(), beyond), beyond) {
         (sound, beyond) = (beyond, beyond * 2);
     }
     while beyond - sound > 1 {
         let middle = sound.midpoint(beyond);
-        let killed = open_and_kill_at(&copy(&fresh, folder.path(), middle), middle);
+        let killed = open_and_kill_at(&copy(old, folder.path(), middle), middle);
         if killed { sound = middle } else { beyond = middle }
     }
     assert!(sound > 4, "a migration writes, but was killed in {sound} writes only");
+    let (rows, posted) = if version == 1 { (500, 0) } else { (0, 2_015) };
     for kill in 0..kills {
         let write = 1 + kill * (sound - 1) / (kills - 1).max(1);
-        let path = copy(&fresh, folder.path(), write);
+        let path = copy(old, folder.path(), write);
         assert!(open_and_kill_at(&path, write), "write {write} of {sound} was not reached");
-        let version =
+        let left =
             number(&Connection::open(&path).expect("a database"), "SELECT user_version FROM pragma_user_version");
-        assert!((1..=i64::from(SCHEMA_VERSION)).contains(&version), "killed at write {write}, left version {version}");
+        assert!((version..=i64::from(SCHEMA_VERSION)).contains(&left), "killed at write {write}, left version {left}");
         let ledger = Ledger::open(&path).expect("a ledger that was killed in its migration");
         let totals = ledger.reader().spend(&SpendQuery::default()).expect("sums")[0].totals;
-        assert_eq!((totals.attempts, totals.cost_nano_usd), (500, 500), "killed at write {write}");
+        assert_eq!((totals.attempts, totals.cost_nano_usd), (rows, rows), "killed at write {write}");
         ledger.permit().expect("a free place").send(attempt("new", "globex"));
         ledger.flush().expect("a ledger that writes");
         ledger.close();
+        assert_eq!(schema(&path), schema_now, "killed at write {write} of {sound}");
         let found = read(&path);
+        assert_eq!(number(&found, "SELECT coalesce(sum(posted_nano_usd), 0) FROM counter"), posted);
         assert_eq!(number(&found, "SELECT user_version FROM pragma_user_version"), i64::from(SCHEMA_VERSION));
         let check: String = found.query_one("PRAGMA integrity_check", [], |row| row.get(0)).expect("a check");
         assert_eq!(check, "ok", "killed at write {write}");
