@@ -12,7 +12,7 @@ use crate::domain::standing::{Amounts, Unit};
 use crate::domain::window::Window;
 use crate::meter::counter::{CounterName, WindowCounter};
 
-use super::counters::{amounts, row_of};
+use super::counters::{AMOUNTS, amounts, row_of};
 use super::error::LedgerError;
 
 /// What a batch changes in one counter.
@@ -74,8 +74,8 @@ impl Changes {
     ) -> Result<i64, LedgerError> {
         let row = known.find(connection, &ask.counter)?;
         let stored = row.map(|row| amounts(connection, row)).transpose()?;
-        let [posted, in_doubt, leased] = stored.unwrap_or_default().map(|amounts| amounts[ask.unit.index()]);
         let at = ask.unit.index();
+        let [posted, in_doubt, leased] = stored.unwrap_or_default().map(|amounts| amounts[at]);
         let delta = self.of(&ask.counter);
         let more = &mut delta.leased[at];
         // What came before in the batch counts as if it were written: no lease falls below nothing.
@@ -160,17 +160,15 @@ impl Known {
 
     /// Makes a counter that begins with `delta`, or adds that to the one there is.
     fn begin(&mut self, sums: &mut Sums<'_>, counter: &WindowCounter, delta: &Delta) -> Result<(), LedgerError> {
-        const INSERT: &str =
-            "INSERT INTO counter (identity, key, window_start, window_end, posted_nano_usd, posted_tokens,
-            posted_requests, in_doubt_nano_usd, in_doubt_tokens, in_doubt_requests, leased_nano_usd, leased_tokens,
-            leased_requests) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        const VALUES: &str = ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let insert = ["INSERT INTO counter (identity, key, window_start, window_end, ", AMOUNTS, VALUES].concat();
         let connection = sums.connection;
         let (name, Window { start, end }) = (counter.name(), counter.window());
         let identity = self.identity(connection, &name.identity)?;
         let leased = delta.leased.map(|leased| leased.max(0));
         let place: [&dyn ToSql; 4] = [&identity, &name.key, &start.micros(), &end.micros()];
         let amounts = delta.posted.iter().chain(&delta.in_doubt).chain(&leased).map(|amount| amount as &dyn ToSql);
-        let made = connection.prepare_cached(INSERT)?.execute(params_from_iter(place.into_iter().chain(amounts)))?;
+        let made = connection.prepare_cached(&insert)?.execute(params_from_iter(place.into_iter().chain(amounts)))?;
         let row = if made > 0 {
             connection.last_insert_rowid()
         } else {
@@ -246,10 +244,9 @@ impl<'a> Sums<'a> {
             in_doubt[at] = in_doubt[at].saturating_add(delta.in_doubt[at]);
             leased[at] = leased[at].saturating_add(delta.leased[at]).max(0);
         }
-        let write = "UPDATE counter SET posted_nano_usd = ?, posted_tokens = ?, posted_requests = ?, in_doubt_nano_usd = ?,
-            in_doubt_tokens = ?, in_doubt_requests = ?, leased_nano_usd = ?, leased_tokens = ?, leased_requests = ? WHERE id = ?";
+        let write = ["UPDATE counter SET (", AMOUNTS, ") = (?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?"].concat();
         let values = posted.iter().chain(&in_doubt).chain(&leased).chain([&row]);
-        self.connection.prepare_cached(write)?.execute(params_from_iter(values))?;
+        self.connection.prepare_cached(&write)?.execute(params_from_iter(values))?;
         Ok(())
     }
 }

@@ -50,7 +50,8 @@ const OF_IDENTITY: &str = "identity = (SELECT identity.id FROM identity WHERE te
 // `CROSS`: counters are found by their identity, and not the other way round.
 const JOINED: &str = " FROM identity CROSS JOIN counter ON counter.identity = identity.id";
 
-const AMOUNTS: &str =
+/// The columns of what is posted, in doubt and leased, in this order.
+pub(super) const AMOUNTS: &str =
     "posted_nano_usd, posted_tokens, posted_requests, in_doubt_nano_usd, in_doubt_tokens, in_doubt_requests,
     leased_nano_usd, leased_tokens, leased_requests";
 
