@@ -8,7 +8,7 @@ use crate::lease::Lease;
 /// A hard budget in one window on one node.
 #[derive(Debug, Default)]
 pub struct Budget {
-    /// What is posted, in doubt and held.
+    /// What is used and held.
     pub cell: Cell,
     /// What may be held without asking the store.
     pub lease: Lease,
@@ -69,7 +69,7 @@ impl Holds {
     /// The call is over and nobody knows what it cost: all that was held stays charged.
     pub fn doubt(mut self) {
         for (budget, held) in self.lines.drain(..) {
-            budget.cell.doubt(held, held);
+            budget.cell.settle(held, held);
         }
     }
 }

@@ -129,12 +129,12 @@ fn a_settlement_races_a_release_and_a_new_hold() {
         };
         settling.join().unwrap();
         releasing.join().unwrap();
-        assert_eq!((cell.posted(), cell.used(), cell.committed()), (5, 5, 5 + held));
+        assert_eq!((cell.used(), cell.committed()), (5, 5 + held));
         assert_eq!(cell.try_hold(5 - held, 10), Ok(()), "what was free at rest was not free");
     });
 }
 
-// Mutation: `doubt` forgets to take the hold off `committed`.
+// Mutation: `post` leaves `committed` alone.
 #[test]
 fn doubt_and_its_evidence_race_a_new_hold() {
     bounded(3, || {
@@ -142,12 +142,12 @@ fn doubt_and_its_evidence_race_a_new_hold() {
         cell.try_hold(6, 10).unwrap();
         cell.post(2);
         let doubting = spawn(&cell, |cell| {
-            cell.doubt(6, 6);
-            cell.resolve(6, 1);
+            cell.settle(6, 6);
+            cell.post(1 - 6);
         });
         let won = cell.try_hold(7, 10).is_ok();
         doubting.join().unwrap();
-        assert_eq!((cell.posted(), cell.in_doubt()), (3, 0));
+        assert_eq!(cell.used(), 3);
         assert_eq!(cell.committed(), if won { 10 } else { 3 });
     });
 }
@@ -178,7 +178,7 @@ fn a_call_on_two_budgets_leaks_nothing_when_the_second_refuses() {
         other.join().unwrap();
         // Whoever meets the second budget first gets in; the other one is refused there and gives the first one back.
         for budget in [&budgets.0, &budgets.1] {
-            assert_eq!((budget.cell.posted(), budget.held(), budget.lease.free()), (5, 0, 15));
+            assert_eq!((budget.cell.used(), budget.held(), budget.lease.free()), (5, 0, 15));
         }
     });
 }

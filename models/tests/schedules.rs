@@ -49,8 +49,8 @@ fn a_crowd_never_holds_more_than_the_ceiling_or_the_lease() {
             }
         });
         assert_eq!((few.load(Ordering::Relaxed), fewer.load(Ordering::Relaxed)), (3, 3));
-        assert_eq!((by_ceiling.cell.in_doubt(), by_ceiling.lease.free()), (9, 91));
-        assert_eq!((by_lease.cell.in_doubt(), by_lease.lease.free()), (9, 1));
+        assert_eq!((by_ceiling.cell.used(), by_ceiling.lease.free()), (9, 91));
+        assert_eq!((by_lease.cell.used(), by_lease.lease.free()), (9, 1));
     });
 }
 
@@ -107,9 +107,9 @@ fn calls_on_three_budgets_leak_nothing() {
             }
         });
         for budget in &budgets {
-            assert_eq!((budget.held(), budget.lease.free() + budget.cell.posted()), (0, 100));
+            assert_eq!((budget.held(), budget.lease.free() + budget.cell.used()), (0, 100));
         }
-        assert!(budgets[1].cell.posted() <= 2 && budgets[0].cell.posted() <= budgets[1].cell.posted());
+        assert!(budgets[1].cell.used() <= 2 && budgets[0].cell.used() <= budgets[1].cell.used());
     });
 }
 

@@ -295,8 +295,7 @@ fn restored(around: &Surroundings, past: &PastCounter, now: Timestamp) -> Arc<Wi
 
 fn count(counter: &WindowCounter, posted: Amounts, in_doubt: Amounts) {
     for unit in Unit::ALL {
-        counter.cell(unit).count(posted[unit.index()], false);
-        counter.cell(unit).count(in_doubt[unit.index()], true);
+        counter.cell(unit).post(posted[unit.index()].saturating_add(in_doubt[unit.index()]));
     }
 }
 

@@ -189,7 +189,7 @@ fn rows_before_the_end_of_a_month_are_not_added_to_the_next_when_it_begins_meanw
     let history = History {
         begin: Box::new(move |_, rules: CountersOf, _| {
             for counter in rules(next, &dimensions("globex")) {
-                counter.cell(Unit::Money).count(5, false);
+                counter.cell(Unit::Money).post(5);
             }
             Ok(1)
         }),

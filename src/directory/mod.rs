@@ -6,11 +6,11 @@
 
 mod rows;
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Source};
+use crate::domain::by_key::ByKey;
 use crate::domain::tenant::{Tenant, TenantId};
 
 /// What the policy defines, to compare rows with.
@@ -25,7 +25,7 @@ pub struct KnownNames<'a> {
 /// Every tenant by its identifier.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
-    tenants: HashMap<TenantId, Arc<Tenant>>,
+    tenants: HashSet<ByKey<Arc<Tenant>>>,
     /// Of them, those that the file does not hold.
     absent: HashSet<TenantId>,
 }
@@ -45,33 +45,36 @@ impl Directory {
 
     /// A directory of these tenants; of two with one identifier the later counts.
     pub fn of(tenants: impl IntoIterator<Item = Tenant>) -> Self {
-        let tenants = tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect();
-        Self { tenants, absent: HashSet::new() }
+        let mut directory = Self::default();
+        for tenant in tenants {
+            directory.tenants.replace(ByKey(Arc::new(tenant)));
+        }
+        directory
     }
 
     /// The tenant of that identifier.
     pub fn tenant(&self, id: &str) -> Option<&Arc<Tenant>> {
-        self.tenants.get(id)
+        self.tenants.get(id).map(|ByKey(tenant)| tenant)
     }
 
     /// Every tenant, by identifier.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Tenant>> {
-        let mut all: Vec<&Arc<Tenant>> = self.tenants.values().collect();
+        let mut all: Vec<&Arc<Tenant>> = self.tenants.iter().map(|ByKey(tenant)| tenant).collect();
         all.sort_by(|one, other| one.id.cmp(&other.id));
         all.into_iter()
     }
 
     /// Adds a tenant that the file does not hold.
     pub fn add_absent(&mut self, tenant: Tenant) {
-        if let Entry::Vacant(place) = self.tenants.entry(tenant.id.clone()) {
+        if !self.tenants.contains(tenant.id.as_str()) {
             self.absent.insert(tenant.id.clone());
-            place.insert(Arc::new(tenant));
+            self.tenants.insert(ByKey(Arc::new(tenant)));
         }
     }
 
     /// Whether the file holds a tenant.
     pub fn is_in_file(&self, id: &str) -> bool {
-        self.tenants.contains_key(id) && !self.absent.contains(id)
+        self.tenants.contains(id) && !self.absent.contains(id)
     }
 
     /// How many there are.

@@ -1,6 +1,7 @@
 //! Words: the values that every floor may use. No I/O, no async, no policy.
 
 pub mod attribution;
+pub mod by_key;
 pub mod clock;
 pub mod content;
 pub mod model;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::by_key::Keyed;
 use super::money::Money;
 use super::window::Period;
 
@@ -104,6 +105,12 @@ pub struct Tenant {
     pub revenue: Option<Revenue>,
     /// Where the tenant can buy more.
     pub upgrade_url: Option<Arc<str>>,
+}
+
+impl Keyed for Tenant {
+    fn key(&self) -> &str {
+        self.id.as_str()
+    }
 }
 
 impl Tenant {

@@ -2,7 +2,7 @@
 //! revision, so that a call of a tenant that calls often reaches its atomics without a shared map.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque, hash_map};
+use std::collections::{HashMap, HashSet, VecDeque, hash_set};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::control::Snapshot;
 use crate::domain::attribution::INVALID;
+use crate::domain::by_key::{ByKey, Keyed};
 use crate::domain::clock::Timestamp;
 use crate::domain::price::PriceRow;
 use crate::domain::standing::Dimensions;
@@ -119,11 +120,11 @@ pub(super) struct Accounts {
     /// Those that have not called since `by_tenant` was full the last time.
     before: ByTenant,
     /// What is to be forgotten. To let go of thousands at once would hold up every call of this core.
-    outdated: VecDeque<hash_map::IntoIter<TenantId, Rc<Account>>>,
+    outdated: VecDeque<hash_set::IntoIter<ByKey<Rc<Account>>>>,
     prices: HashMap<Box<str>, Offers, RandomState>,
 }
 
-type ByTenant = HashMap<TenantId, Rc<Account>, RandomState>;
+type ByTenant = HashSet<ByKey<Rc<Account>>, RandomState>;
 
 /// What each provider takes for a model: `None` when its price is not known.
 type Offers = SmallVec<[(Arc<str>, Option<Arc<PriceRow>>); 1]>;
@@ -141,21 +142,21 @@ impl Accounts {
             self.revision = snapshot.number;
         }
         self.forget_some();
-        if let Some(account) = self.by_tenant.get(tenant) {
+        if let Some(ByKey(account)) = self.by_tenant.get(tenant.as_str()) {
             return Rc::clone(account);
         }
         if self.by_tenant.len() >= REMEMBERED {
             self.turn_over();
         }
-        let account = self.before.remove(tenant).unwrap_or_else(|| self.resolve(tenant, snapshot, presences));
-        // Under the name that the directory holds, and not one more of the same letters.
-        self.by_tenant.insert(account.tenant.id.clone(), Rc::clone(&account));
+        let before = self.before.take(tenant.as_str()).map(|ByKey(account)| account);
+        let account = before.unwrap_or_else(|| self.resolve(tenant, snapshot, presences));
+        self.by_tenant.insert(ByKey(Rc::clone(&account)));
         account
     }
 
     /// Those of now become those of before, which are to be forgotten.
     fn turn_over(&mut self) {
-        let fresh = HashMap::with_capacity_and_hasher(self.by_tenant.len(), RandomState::default());
+        let fresh = HashSet::with_capacity_and_hasher(self.by_tenant.len(), RandomState::default());
         let now = std::mem::replace(&mut self.by_tenant, fresh);
         self.outdated.push_back(std::mem::replace(&mut self.before, now).into_iter());
     }
@@ -218,6 +219,12 @@ fn facts(tenant: &TenantId, snapshot: &Snapshot) -> Arc<Tenant> {
 fn watched(tenant: &Tenant, snapshot: &Snapshot) -> Option<Watched> {
     let segment = snapshot.policy.segment(tenant)?;
     Some(Watched { segment: Arc::clone(&segment.name), watch: Arc::clone(segment.watch.as_ref()?) })
+}
+
+impl Keyed for Account {
+    fn key(&self) -> &str {
+        self.tenant.key()
+    }
 }
 
 impl Account {

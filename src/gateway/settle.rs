@@ -97,17 +97,16 @@ impl Attempt {
         let bill = self.bill(reading, seen_output);
         let bill = self.in_doubt(bill, reading, &reservation, ending);
         let amounts = [bill.cost.map_or(0, Money::nano), tokens(&bill.usage), i64::from(self.logical)];
-        let in_doubt = bill.basis == Basis::InDoubt;
         let held = reservation.held(Unit::Money);
         if held > 0 && amounts[0] > held {
             let (provider, id) = (&self.call.provider.name, &self.call.id);
             tracing::warn!(%provider, request_id = %id, held, cost = amounts[0], "a call cost more than was held for it (nano-dollars): the excess is debt");
         }
-        let mut postings = if in_doubt { reservation.doubt(amounts) } else { reservation.settle(amounts) };
+        let mut postings = reservation.settle(amounts);
         let (gateway, call) = (&self.worker.gateway, &self.call);
         measure(gateway, call, self.status, &bill);
         gateway.metrics.overhead(u32::try_from(self.overhead.as_micros()).unwrap_or(u32::MAX));
-        let snapshot = catch_up(gateway, call, amounts, in_doubt, &mut postings);
+        let snapshot = catch_up(gateway, call, amounts, &mut postings);
         announce::crossed(gateway, call, &self.admission.counted, || gateway.clock.now());
         let said = matches!(bill.basis, Basis::Exact | Basis::Partial).then_some(reading).flatten();
         watching::look(gateway, call, Ended { logical: self.logical, input: said.and_then(|said| said.usage.input) });
@@ -143,13 +142,13 @@ impl Attempt {
 /// Counts a call that began under an earlier policy in the budgets that are new since. One that went and came back has a
 /// counter of its own in memory, so counters are compared and not budgets. Returns the number of the snapshot that the
 /// postings belong to; what comes into force after this is counted by the ledger's writer.
-fn catch_up(gateway: &Gateway, call: &Call, amounts: Amounts, in_doubt: bool, postings: &mut Postings) -> u64 {
+fn catch_up(gateway: &Gateway, call: &Call, amounts: Amounts, postings: &mut Postings) -> u64 {
     let snapshot = gateway.control.load();
     if snapshot.number == call.snapshot.number {
         return snapshot.number;
     }
     for counter in snapshot.counters(&gateway.meter, call.now, &call.dimensions()) {
-        count_also(postings, &counter, amounts, in_doubt);
+        count_also(postings, &counter, amounts);
     }
     snapshot.number
 }

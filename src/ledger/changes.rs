@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql, params_from_iter};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Amounts, Unit};
 use crate::domain::window::Window;
-use crate::meter::counter::{CounterName, WindowCounter};
+use crate::meter::counter::WindowCounter;
 
 use super::counters::{AMOUNTS, amounts, row_of};
 use super::error::LedgerError;
@@ -66,12 +67,7 @@ impl Changes {
     }
 
     /// Leases what there is room for, and returns how much that is; 0 when it is less than needed.
-    pub(super) fn grant(
-        &mut self,
-        connection: &Connection,
-        known: &mut Known,
-        ask: &Grant,
-    ) -> Result<i64, LedgerError> {
+    pub(super) fn grant(&mut self, connection: &Connection, known: &Known, ask: &Grant) -> Result<i64, LedgerError> {
         let row = known.find(connection, &ask.counter)?;
         let stored = row.map(|row| amounts(connection, row)).transpose()?;
         let at = ask.unit.index();
@@ -116,30 +112,43 @@ fn by_key(counter: &WindowCounter) -> (&str, &str, Timestamp) {
     (&counter.name().key, &counter.name().identity, counter.window().start)
 }
 
-/// The rows of counters that this run has touched, so that a batch need not look them up.
-#[derive(Debug, Default)]
+/// The rows of counters, so that a batch need not look them up. Each counter carries its own, and with it the generation that
+/// it was found in: what an earlier one said is forgotten.
+#[derive(Debug)]
 pub(super) struct Known {
-    rows: HashMap<(Arc<CounterName>, i64), i64>,
+    generation: u64,
     identities: HashMap<Arc<str>, i64>,
 }
 
-/// Beyond this many it forgets and looks up again: as many as the table holds before it needs twice the memory, and more than
-/// 100,000 tenants have in two budgets.
-const REMEMBERED: usize = 229_376;
+/// A place is a generation and, in so many bits below it, a row.
+const ROW_BITS: u32 = 40;
+
+/// No two generations of a process are the same, whatever ledger they are of.
+fn next_generation() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { generation: next_generation(), identities: HashMap::new() }
+    }
+}
 
 impl Known {
     /// Forgets everything: after a transaction that was rolled back, rows that it made are not there.
     pub(super) fn clear(&mut self) {
-        self.rows.clear();
-        self.identities.clear();
+        *self = Self::default();
     }
 
     fn get(&self, counter: &WindowCounter) -> Option<i64> {
-        self.rows.get(&(Arc::clone(counter.name()), counter.window().start.micros())).copied()
+        let place = counter.place();
+        let is_ours = place >> ROW_BITS == self.generation;
+        is_ours.then(|| i64::try_from(place & ((1 << ROW_BITS) - 1)).ok()).flatten()
     }
 
     /// The row of a counter, if there is one.
-    fn find(&mut self, connection: &Connection, counter: &WindowCounter) -> Result<Option<i64>, LedgerError> {
+    fn find(&self, connection: &Connection, counter: &WindowCounter) -> Result<Option<i64>, LedgerError> {
         let known = self.get(counter);
         if known.is_some() {
             return Ok(known);
@@ -151,11 +160,12 @@ impl Known {
         Ok(found)
     }
 
-    fn remember(&mut self, counter: &WindowCounter, row: i64) {
-        if self.rows.len() >= REMEMBERED {
-            self.rows.clear();
+    fn remember(&self, counter: &WindowCounter, row: i64) {
+        // A row or generation beyond these bits is looked up each time.
+        let row = u64::try_from(row).ok().filter(|row| row >> ROW_BITS == 0);
+        if let Some(row) = row.filter(|_| self.generation >> (u64::BITS - ROW_BITS) == 0) {
+            counter.is_at(self.generation << ROW_BITS | row);
         }
-        self.rows.insert((Arc::clone(counter.name()), counter.window().start.micros()), row);
     }
 
     /// Makes a counter that begins with `delta`, or adds that to the one there is.

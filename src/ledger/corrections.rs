@@ -202,7 +202,7 @@ impl Ledger {
         if let Some(counter) =
             live(&remainder.name, remainder.window).filter(|counter| counter.window() == remainder.window)
         {
-            counter.cell(remainder.unit).resolve(remainder.amount, evidence.spent);
+            counter.cell(remainder.unit).post(evidence.spent.saturating_sub(remainder.amount));
         }
         Ok(Settled::Done(InDoubt::of_lease(&remainder)))
     }
@@ -226,7 +226,7 @@ fn tell(corrections: &[LedgerEntry]) {
     for entry in corrections {
         let cost = entry.cost.map_or(0, Money::nano);
         for posting in &entry.postings {
-            posting.counter.cell(Unit::Money).count(cost, entry.basis == Basis::InDoubt);
+            posting.counter.cell(Unit::Money).post(cost);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! than half of what is left: a crash puts at most that in doubt, and a busy counter asks a few times a second at most.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,9 @@ const BUSY: Duration = Duration::from_secs(1);
 /// A counter that has not asked for so long gets a few calls' worth again, and what it has goes back.
 const QUIET: Duration = Duration::from_mins(1);
 /// How many calls like the one that asks a first lease is good for.
-const FIRST_CALLS: u16 = 4;
-/// No lease is longer than so many calls like the one that asks.
-const MOST_CALLS: u16 = 4_096;
+const FIRST_CALLS: i64 = 4;
+/// No lease is doubled more often: 4,096 calls.
+const MOST_DOUBLINGS: u8 = 10;
 
 /// A lease that is needed.
 #[derive(Debug, Clone)]
@@ -35,42 +36,85 @@ pub struct Wanted {
     pub ceiling: i64,
 }
 
-/// The counters that have leases.
-#[derive(Debug, Default)]
+/// The counters that have leases. There may be a hundred thousand, so little is kept of each.
+#[derive(Debug)]
 pub(super) struct Lender {
-    /// By address: a counter that a policy dropped and brought back is another one in memory. The `Arc` keeps it in place.
-    lent: HashMap<usize, Lent>,
+    began: Instant,
+    lent: HashMap<Located, Lent>,
+}
+
+/// A counter by its address: one that a policy dropped and brought back is another one in memory.
+#[derive(Debug)]
+struct Located(Arc<WindowCounter>);
+
+impl PartialEq for Located {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Located {}
+
+impl Hash for Located {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
 }
 
 #[derive(Debug)]
 struct Lent {
-    counter: Arc<WindowCounter>,
-    calls: [u16; 3],
-    asked: Option<Instant>,
+    /// How often each unit's lease was doubled.
+    doublings: [u8; 3],
+    /// When it asked last, in tenths of a second since the lender began.
+    asked: u32,
+}
+
+impl Lent {
+    fn new(now: u32) -> Self {
+        Self { doublings: [0; 3], asked: now }
+    }
+
+    fn quiet_for(&self, now: u32) -> Duration {
+        Duration::from_millis(u64::from(now.saturating_sub(self.asked)) * 100)
+    }
+
+    fn asks_again(&mut self, unit: Unit, now: u32) {
+        let quiet = self.quiet_for(now);
+        let doublings = &mut self.doublings[unit.index()];
+        if quiet < BUSY {
+            *doublings = (*doublings + 1).min(MOST_DOUBLINGS);
+        } else if quiet >= QUIET {
+            *doublings = 0;
+        }
+        self.asked = now;
+    }
+}
+
+impl Default for Lender {
+    fn default() -> Self {
+        Self { began: Instant::now(), lent: HashMap::new() }
+    }
 }
 
 impl Lender {
     /// What to ask the store for.
     pub(super) fn grant(&mut self, wanted: &Wanted) -> Grant {
-        let lent = self.lent.entry(Arc::as_ptr(&wanted.counter).addr()).or_insert_with(|| Lent {
-            counter: Arc::clone(&wanted.counter),
-            calls: [FIRST_CALLS; 3],
-            asked: None,
-        });
-        let since = lent.asked.replace(Instant::now()).map(|asked| asked.elapsed());
-        let calls = &mut lent.calls[wanted.unit.index()];
-        *calls = match since {
-            Some(since) if since < BUSY => calls.saturating_mul(2).min(MOST_CALLS),
-            Some(since) if since < QUIET => *calls,
-            _ => FIRST_CALLS,
-        };
+        let now = self.now();
+        let known = self.lent.entry(Located(Arc::clone(&wanted.counter)));
+        let lent = known.and_modify(|lent| lent.asks_again(wanted.unit, now)).or_insert_with(|| Lent::new(now));
+        let calls = FIRST_CALLS << lent.doublings[wanted.unit.index()];
         Grant {
             counter: Arc::clone(&wanted.counter),
             unit: wanted.unit,
             need: wanted.need,
-            want: wanted.need.saturating_mul(i64::from(*calls)),
+            want: wanted.need.saturating_mul(calls),
             ceiling: wanted.ceiling,
         }
+    }
+
+    /// Tenths of a second since it began.
+    fn now(&self) -> u32 {
+        u32::try_from(self.began.elapsed().as_millis() / 100).unwrap_or(u32::MAX)
     }
 
     /// The store has leased so much, durably.
@@ -86,20 +130,21 @@ impl Lender {
     /// What quiet counters give back.
     pub(super) fn idle(&mut self) -> Vec<Record> {
         let mut back = Vec::new();
-        self.lent.retain(|_, lent| {
-            let quiet = lent.asked.is_none_or(|asked| asked.elapsed() >= QUIET);
+        let now = self.now();
+        self.lent.retain(|Located(counter), lent| {
+            let quiet = lent.quiet_for(now) >= QUIET;
             if quiet {
-                back.extend(returns(&lent.counter));
+                back.extend(returns(counter));
             }
             // While somebody else holds it, calls in flight may still give something back.
-            !quiet || Arc::strong_count(&lent.counter) > 1
+            !quiet || Arc::strong_count(counter) > 1
         });
         back
     }
 
     /// Everything that is free.
     pub(super) fn all(&mut self) -> Vec<Record> {
-        self.lent.drain().flat_map(|(_, lent)| returns(&lent.counter)).collect()
+        self.lent.drain().flat_map(|(Located(counter), _)| returns(&counter)).collect()
     }
 }
 

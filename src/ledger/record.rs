@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::{Amounts, Unit};
 use crate::domain::tenant::{Tenant, TenantId};
-use crate::domain::usage::Basis;
 use crate::meter::counter::WindowCounter;
 use crate::meter::reservation::count_also;
 
@@ -78,12 +77,12 @@ impl fmt::Debug for Rules {
 impl Rules {
     /// Adds the counters that do not count the row yet, here and in memory.
     pub fn add_missing(&self, entry: &mut LedgerEntry) {
-        let (amounts, in_doubt) = (entry.amounts(), entry.basis == Basis::InDoubt);
+        let amounts = entry.amounts();
         if amounts == [0; 3] {
             return;
         }
         for counter in (self.counters)(entry) {
-            count_also(&mut entry.postings, &counter, amounts, in_doubt);
+            count_also(&mut entry.postings, &counter, amounts);
         }
     }
 }

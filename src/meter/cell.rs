@@ -1,4 +1,4 @@
-//! One counter of one unit in one window: what is posted, what is in doubt, what is held.
+//! One counter of one unit in one window: what is used, and what is held.
 //!
 //! The only compare-and-swap loop of the meter is [`Cell::try_hold`]. It decides on one number, `committed`, so two racing
 //! calls cannot both take the last dollar. Nothing here waits, allocates or knows what the amounts stand for.
@@ -8,14 +8,12 @@ use super::atomic::{AtomicI64, Ordering};
 /// A counter in its window.
 ///
 /// Every access is `Relaxed`: a cell publishes no other memory, and read-modify-writes of one atomic have one total order
-/// whatever their ordering. What is read across two atomics (`used`) is a report, never a condition of admission.
+/// whatever their ordering.
 #[derive(Debug, Default)]
 pub struct Cell {
-    /// Settled amounts.
-    posted: AtomicI64,
-    /// Amounts charged until evidence arrives.
-    in_doubt: AtomicI64,
-    /// Posted plus in doubt plus held. Invariant at rest: held = the sum of live holds.
+    /// What was settled, and what is charged until evidence arrives: the ledger tells them apart.
+    used: AtomicI64,
+    /// Used plus held. Invariant at rest: held = the sum of live holds.
     committed: AtomicI64,
 }
 
@@ -55,21 +53,8 @@ impl Cell {
     /// Replaces a hold by what the call cost. A cost above the hold is posted as debt: it may lift the cell over any ceiling
     /// and is never cut.
     pub fn settle(&self, hold: i64, cost: i64) {
-        add(&self.posted, cost);
+        add(&self.used, cost);
         add(&self.committed, cost.saturating_sub(hold));
-    }
-
-    /// Replaces a hold by an amount in doubt.
-    pub fn doubt(&self, hold: i64, amount: i64) {
-        add(&self.in_doubt, amount);
-        add(&self.committed, amount.saturating_sub(hold));
-    }
-
-    /// Replaces an amount in doubt by what the evidence says.
-    pub fn resolve(&self, doubted: i64, cost: i64) {
-        add(&self.posted, cost);
-        add(&self.in_doubt, doubted.saturating_neg());
-        add(&self.committed, cost.saturating_sub(doubted));
     }
 
     /// Gives a hold back.
@@ -77,32 +62,17 @@ impl Cell {
         add(&self.committed, hold.saturating_neg());
     }
 
-    /// Posts an amount that was not held.
+    /// Posts an amount that was not held: what a call cost, or how far evidence moves what was in doubt.
     pub fn post(&self, cost: i64) {
         self.settle(0, cost);
     }
 
-    /// Counts an amount that was not held, posted or in doubt.
-    pub fn count(&self, amount: i64, in_doubt: bool) {
-        if in_doubt { self.doubt(0, amount) } else { self.settle(0, amount) }
-    }
-
     /// Posted plus in doubt, never holds: what ladder steps read.
     pub fn used(&self) -> i64 {
-        self.posted().saturating_add(self.in_doubt())
+        self.used.load(Ordering::Relaxed)
     }
 
-    /// What is posted.
-    pub fn posted(&self) -> i64 {
-        self.posted.load(Ordering::Relaxed)
-    }
-
-    /// What is in doubt.
-    pub fn in_doubt(&self) -> i64 {
-        self.in_doubt.load(Ordering::Relaxed)
-    }
-
-    /// Posted plus in doubt plus held.
+    /// Used plus held.
     pub fn committed(&self) -> i64 {
         self.committed.load(Ordering::Relaxed)
     }
@@ -146,13 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn doubt_counts_until_it_is_resolved() {
+    fn what_is_in_doubt_counts_until_evidence_moves_it() {
         let cell = Cell::default();
         cell.try_hold(10, 10).unwrap();
-        cell.doubt(10, 10);
-        assert_eq!((cell.used(), cell.posted(), cell.in_doubt(), cell.committed()), (10, 0, 10, 10));
-        cell.resolve(10, 3);
-        assert_eq!((cell.used(), cell.posted(), cell.in_doubt(), cell.committed()), (3, 3, 0, 3));
+        cell.settle(10, 10);
+        assert_eq!((cell.used(), cell.committed()), (10, 10));
+        cell.post(3 - 10);
+        assert_eq!((cell.used(), cell.committed()), (3, 3));
+        assert_eq!(cell.try_hold(7, 10), Ok(()));
     }
 
     #[test]
@@ -214,11 +185,11 @@ mod tests {
     }
 
     proptest! {
-        /// Spent + in doubt + held = everything reserved - everything released, and no hold ever crosses the ceiling.
+        /// Used + held = everything reserved - everything released, and no hold ever crosses the ceiling.
         #[test]
-        fn what_is_committed_is_what_was_taken(steps in prop::collection::vec((0_u8..4, 0_i64..50, 0_i64..80), 1..200)) {
+        fn what_is_committed_is_what_was_taken(steps in prop::collection::vec((0_u8..3, 0_i64..50, 0_i64..80), 1..200)) {
             let cell = Cell::default();
-            let (mut held, mut posted, mut doubted) = (Vec::new(), 0_i64, 0_i64);
+            let (mut held, mut posted) = (Vec::new(), 0_i64);
             for (step, hold, cost) in steps {
                 match (step, held.pop()) {
                     (0, open) => {
@@ -230,12 +201,11 @@ mod tests {
                         }
                     }
                     (1, Some(open)) => { cell.settle(open, cost); posted += cost; }
-                    (2, Some(open)) => { cell.doubt(open, cost); doubted += cost; }
                     (_, Some(open)) => cell.release(open),
                     (_, None) => { cell.post(cost); posted += cost; }
                 }
-                prop_assert_eq!(cell.used(), posted + doubted);
-                prop_assert_eq!(cell.committed(), posted + doubted + held.iter().sum::<i64>());
+                prop_assert_eq!(cell.used(), posted);
+                prop_assert_eq!(cell.committed(), posted + held.iter().sum::<i64>());
             }
         }
     }

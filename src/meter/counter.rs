@@ -3,14 +3,14 @@
 //! A call keeps the `Arc` of the window it was admitted in, so a late settlement lands in the right window; a reset never
 //! refunds and never charges twice.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::cell::Cell;
 use super::lease::Lease;
-use super::ring::Buckets;
+use super::ring::Chain;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Unit;
 use crate::domain::window::Window;
@@ -33,6 +33,8 @@ pub struct WindowCounter {
     name: Arc<CounterName>,
     window: Window,
     cells: [Cell; 3],
+    /// Where the store keeps it, in words of the store; 0 while nobody has said so.
+    place: AtomicU64,
     // There is a window for each tenant and budget, and most of them need none of this.
     more: OnceLock<Box<More>>,
 }
@@ -56,7 +58,7 @@ impl WindowCounter {
 
     /// An empty counter.
     pub fn named(name: Arc<CounterName>, window: Window) -> Self {
-        Self { name, window, cells: Default::default(), more: OnceLock::new() }
+        Self { name, window, cells: Default::default(), place: AtomicU64::default(), more: OnceLock::new() }
     }
 
     /// Which counter it is.
@@ -72,6 +74,16 @@ impl WindowCounter {
     /// The window that is counted.
     pub fn window(&self) -> Window {
         self.window
+    }
+
+    /// Where the store keeps it, as it said last; 0 if it never did.
+    pub fn place(&self) -> u64 {
+        self.place.load(Ordering::Relaxed)
+    }
+
+    /// The store keeps it there. Kept here, so that a store needs no map of a hundred thousand counters.
+    pub fn is_at(&self, place: u64) {
+        self.place.store(place, Ordering::Relaxed);
     }
 
     /// The cell of a unit.
@@ -122,14 +134,20 @@ impl WindowCounter {
 }
 
 /// The windows of one counter: the present one, or buckets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counter {
     name: Arc<CounterName>,
     current: ArcSwapOption<WindowCounter>,
     /// Of rings, which have no current window.
-    pub(super) buckets: OnceLock<Box<Buckets>>,
+    pub(super) buckets: ArcSwap<Chain>,
     /// The latest moment it was asked for, in microseconds; coarse.
     touched: AtomicI64,
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self::named(CounterName::default())
+    }
 }
 
 /// How precisely `touched` is kept: a store per call would make every core fight for the line.
@@ -138,7 +156,12 @@ const TOUCH_MICROS: i64 = 1_000_000;
 impl Counter {
     /// A counter that has counted nothing.
     pub fn named(name: CounterName) -> Self {
-        Self { name: Arc::new(name), ..Self::default() }
+        Self {
+            name: Arc::new(name),
+            current: ArcSwapOption::empty(),
+            buckets: Chain::empty(),
+            touched: AtomicI64::default(),
+        }
     }
 
     /// Which counter it is.
@@ -171,7 +194,7 @@ impl Counter {
 
     /// The present window, or the latest bucket, if anything was ever counted.
     pub fn present(&self) -> Option<Arc<WindowCounter>> {
-        self.current.load_full().or_else(|| self.buckets.get()?.latest())
+        self.current.load_full().or_else(|| self.buckets.load().latest())
     }
 
     /// The latest moment it was asked for, give or take a second.
@@ -246,7 +269,7 @@ mod tests {
                         barrier.wait();
                         // Every racer found the same window, or a post would be missing here.
                         let window = counter.window(now, || minute(now));
-                        assert_eq!(window.cell(Unit::Requests).posted(), 8);
+                        assert_eq!(window.cell(Unit::Requests).used(), 8);
                         barrier.wait();
                     }
                 });

@@ -11,41 +11,22 @@ pub mod pace;
 pub mod reservation;
 pub mod ring;
 
-use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use dashmap::DashMap;
 
 use self::counter::{Counter, CounterName};
+use crate::domain::by_key::{ByKey, Keyed};
 use crate::domain::clock::Timestamp;
 
-/// The counters of one budget identity by key.
-type Keys = DashMap<ByKey, ()>;
+/// The counters of one budget identity.
+type Keys = DashMap<ByKey<Arc<Counter>>, ()>;
 
-/// A counter that is found by its key, which is not kept a second time for that.
-#[derive(Debug)]
-struct ByKey(Arc<Counter>);
-
-impl Borrow<str> for ByKey {
-    fn borrow(&self) -> &str {
-        &self.0.name().key
+impl Keyed for Counter {
+    fn key(&self) -> &str {
+        &self.name().key
     }
 }
-
-impl Hash for ByKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Borrow::<str>::borrow(self).hash(state);
-    }
-}
-
-impl PartialEq for ByKey {
-    fn eq(&self, other: &Self) -> bool {
-        Borrow::<str>::borrow(self) == Borrow::<str>::borrow(other)
-    }
-}
-
-impl Eq for ByKey {}
 
 /// All counters of this node.
 ///

@@ -93,13 +93,12 @@ pub type Postings = SmallVec<[Posting; 4]>;
 ///
 /// A counter that a policy dropped and brought back is another one in memory, which has to be told, and the same one in the
 /// ledger; so it takes the place of the first.
-pub fn count_also(postings: &mut Postings, counter: &Arc<WindowCounter>, amounts: Amounts, in_doubt: bool) {
+pub fn count_also(postings: &mut Postings, counter: &Arc<WindowCounter>, amounts: Amounts) {
     if postings.iter().any(|known| Arc::ptr_eq(&known.counter, counter)) {
         return;
     }
     for unit in Unit::ALL {
-        // That a request was made is never in doubt.
-        counter.cell(unit).count(amounts[unit.index()], in_doubt && unit != Unit::Requests);
+        counter.cell(unit).post(amounts[unit.index()]);
     }
     match postings.iter_mut().find(|known| known.counter.is_same(counter)) {
         Some(known) => known.counter = Arc::clone(counter),
@@ -137,10 +136,10 @@ impl Line {
         }
     }
 
-    /// Ends the hold of a unit: `post` does it in the cell, and what was not spent goes back to the lease.
-    fn close(&mut self, unit: Unit, spent: i64, post: impl Fn(&cell::Cell, i64)) {
+    /// Ends the hold of a unit: what was not spent goes back to the lease.
+    fn close(&mut self, unit: Unit, spent: i64) {
         let held = std::mem::take(&mut self.held[unit.index()]);
-        post(self.counter.cell(unit), held);
+        self.counter.cell(unit).settle(held, spent);
         let covered = spent.clamp(0, held);
         self.covered[unit.index()] = covered;
         if held > covered {
@@ -214,27 +213,18 @@ impl Reservation {
     pub fn admit(&mut self, logical: bool) {
         for line in &mut self.lines {
             let requests = i64::from(logical);
-            line.close(Unit::Requests, requests, |cell, held| cell.settle(held, requests));
+            line.close(Unit::Requests, requests);
             line.requests = requests;
         }
     }
 
     /// The call is over: `actual` money and tokens are posted to every window, in place of what was held. More than was held
-    /// is posted as debt. The requests of `actual` are not read: they were counted at admission.
+    /// is posted as debt. What is charged because nobody knows the cost is posted like what is known. The requests of `actual`
+    /// are not read: they were counted at admission.
     pub fn settle(mut self, actual: Amounts) -> Postings {
-        self.finish(actual, cell::Cell::settle)
-    }
-
-    /// The call is over and nobody knows what it cost: `charged` money and tokens are in doubt in every window.
-    pub fn doubt(mut self, charged: Amounts) -> Postings {
-        self.finish(charged, cell::Cell::doubt)
-    }
-
-    fn finish(&mut self, amounts: Amounts, post: impl Fn(&cell::Cell, i64, i64)) -> Postings {
         for line in &mut self.lines {
             for unit in [Unit::Money, Unit::Tokens] {
-                let amount = amounts[unit.index()];
-                line.close(unit, amount, |cell, held| post(cell, held, amount));
+                line.close(unit, actual[unit.index()]);
             }
         }
         self.lines.drain(..).map(|line| Posting { counter: line.counter, covered: line.covered }).collect()

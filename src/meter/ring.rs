@@ -5,7 +5,7 @@
 //! buckets that count, without a lock, so they are reports and never conditions of admission.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 
@@ -17,38 +17,36 @@ use crate::domain::window::{Ring, Window};
 /// A step that was never announced.
 const NEVER: i64 = i64::MIN;
 
-/// The buckets of one counter.
+/// The buckets of a counter that there are, oldest first, and when each step was announced last.
 #[derive(Debug, Default)]
-pub(super) struct Buckets {
-    chain: ArcSwap<Chain>,
-    /// When each step was announced last. Nothing is kept until one was.
-    told: OnceLock<Box<[AtomicI64; 8]>>,
+pub(super) struct Chain {
+    buckets: Vec<Arc<WindowCounter>>,
+    /// Nothing is kept until a step was announced.
+    told: Option<Arc<Told>>,
 }
 
-/// The buckets that there are, oldest first.
-#[derive(Debug, Default)]
-struct Chain(Vec<Arc<WindowCounter>>);
+type Told = [AtomicI64; 8];
 
-impl Buckets {
-    /// The latest bucket.
-    pub(super) fn latest(&self) -> Option<Arc<WindowCounter>> {
-        self.chain.load().0.last().map(Arc::clone)
+/// What all counters share that have no bucket.
+static NO_BUCKETS: LazyLock<Arc<Chain>> = LazyLock::new(Arc::default);
+
+impl Chain {
+    /// One that a counter begins with.
+    pub(super) fn empty() -> ArcSwap<Self> {
+        ArcSwap::new(Arc::clone(&NO_BUCKETS))
     }
 
-    fn told(&self) -> &[AtomicI64; 8] {
-        self.told.get_or_init(|| Box::new([const { AtomicI64::new(NEVER) }; 8]))
+    /// The latest bucket.
+    pub(super) fn latest(&self) -> Option<Arc<WindowCounter>> {
+        self.buckets.last().map(Arc::clone)
     }
 }
 
 impl Counter {
-    fn ring(&self) -> &Buckets {
-        self.buckets.get_or_init(Box::default)
-    }
-
     /// The bucket of a call at `now`. When the clock jumps back, the bucket of that time counts; the later ones count too.
     pub fn bucket(&self, now: Timestamp, ring: Ring) -> Arc<WindowCounter> {
         self.touch(now);
-        if let Some(bucket) = self.ring().chain.load().find(now) {
+        if let Some(bucket) = self.buckets.load().find(now) {
             return bucket;
         }
         self.insert(ring.bucket(now), ring, now)
@@ -59,11 +57,11 @@ impl Counter {
     pub fn bucket_of(&self, at: Timestamp, ring: Ring) -> Arc<WindowCounter> {
         self.touch(at);
         let latest = {
-            let chain = self.ring().chain.load();
+            let chain = self.buckets.load();
             if let Some(bucket) = chain.find(at) {
                 return bucket;
             }
-            chain.0.last().map_or(at, |latest| latest.window().start.max(at))
+            chain.buckets.last().map_or(at, |latest| latest.window().start.max(at))
         };
         let window = ring.bucket(at);
         if !ring.keeps() && window.end <= ring.since(latest) {
@@ -75,15 +73,13 @@ impl Counter {
     /// The bucket of exactly that window, if it still counts; of other counters the present window, if it is that.
     pub fn find(&self, window: Window) -> Option<Arc<WindowCounter>> {
         let is_that = |counter: &&Arc<WindowCounter>| counter.window() == window;
-        match self.buckets.get() {
-            Some(buckets) => buckets.chain.load().0.iter().find(is_that).map(Arc::clone),
-            None => self.present().filter(|present| is_that(&present)),
-        }
+        let bucket = self.buckets.load().buckets.iter().find(is_that).map(Arc::clone);
+        bucket.or_else(|| self.present().filter(|present| is_that(&present)))
     }
 
     fn insert(&self, window: Window, ring: Ring, now: Timestamp) -> Arc<WindowCounter> {
         let fresh = self.empty(window);
-        let before = self.ring().chain.rcu(|chain| match chain.find(window.start) {
+        let before = self.buckets.rcu(|chain| match chain.find(window.start) {
             Some(_) => Arc::clone(chain),
             None => Arc::new(chain.with(&fresh, ring, now)),
         });
@@ -94,7 +90,7 @@ impl Counter {
     /// ends when the first bucket leaves after which `limit` is not reached: the oldest that is not empty while it is not
     /// reached anyway.
     pub fn ring_standing(&self, now: Timestamp, ring: Ring, (unit, limit): (Unit, i64)) -> (i64, Window) {
-        let chain = self.ring().chain.load();
+        let chain = self.buckets.load();
         if !chain.is_live(ring, now) {
             return (0, Window { start: Window::EVER.start, end: ring.leaves(ring.bucket(now)).unwrap_or(NEVER_ENDS) });
         }
@@ -112,9 +108,12 @@ impl Counter {
     /// Marks steps as announced and returns those that were not within the time that counts: exactly one caller sees each.
     pub fn announce_again(&self, steps: u8, now: Timestamp, ring: Ring) -> u8 {
         let fresh = steps & !self.announced_within(now, ring);
-        let mut mine = 0;
+        if fresh == 0 {
+            return 0;
+        }
+        let (mut mine, told) = (0, self.told());
         for bit in (0..8).filter(|bit| fresh & (1 << bit) != 0) {
-            let moment = &self.ring().told()[bit];
+            let moment = &told[bit];
             let before = moment.load(Ordering::Relaxed);
             let won = !still_told(before, now, ring)
                 && moment.compare_exchange(before, now.micros(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
@@ -125,7 +124,8 @@ impl Counter {
 
     /// The steps that were announced within the time that counts.
     pub fn announced_within(&self, now: Timestamp, ring: Ring) -> u8 {
-        let Some(moments) = self.buckets.get().and_then(|buckets| buckets.told.get()) else { return 0 };
+        let chain = self.buckets.load();
+        let Some(moments) = &chain.told else { return 0 };
         let told =
             moments.iter().enumerate().filter(|(_, moment)| still_told(moment.load(Ordering::Relaxed), now, ring));
         told.fold(0, |steps, (bit, _)| steps | 1 << bit)
@@ -133,9 +133,22 @@ impl Counter {
 
     /// Steps that were announced at an earlier moment.
     pub fn was_announced(&self, steps: u8, at: Timestamp) {
+        let told = self.told();
         for bit in (0..8).filter(|bit| steps & (1 << bit) != 0) {
-            self.ring().told()[bit].fetch_max(at.micros(), Ordering::Relaxed);
+            told[bit].fetch_max(at.micros(), Ordering::Relaxed);
         }
+    }
+
+    /// When each step was announced last; from here on that is kept.
+    fn told(&self) -> Arc<Told> {
+        let told = |chain: &Chain| chain.told.as_ref().map(Arc::clone);
+        told(&self.buckets.load()).unwrap_or_else(|| {
+            let fresh = Arc::new([const { AtomicI64::new(NEVER) }; 8]);
+            let or_fresh = |chain: &Chain| told(chain).unwrap_or_else(|| Arc::clone(&fresh));
+            let before =
+                self.buckets.rcu(|chain| Chain { buckets: chain.buckets.clone(), told: Some(or_fresh(chain)) });
+            or_fresh(&before)
+        })
     }
 }
 
@@ -152,19 +165,19 @@ fn is_empty(bucket: &WindowCounter) -> bool {
 
 impl Chain {
     fn find(&self, at: Timestamp) -> Option<Arc<WindowCounter>> {
-        self.0.iter().rev().find(|bucket| bucket.window().contains(at)).map(Arc::clone)
+        self.buckets.iter().rev().find(|bucket| bucket.window().contains(at)).map(Arc::clone)
     }
 
     /// Where nothing leaves: whether a call was counted lately. Refusals leave nothing behind, here as in the ledger.
     fn is_live(&self, ring: Ring, now: Timestamp) -> bool {
         let since = ring.since(now);
-        !ring.keeps() || self.0.iter().any(|bucket| bucket.window().end > since && !is_empty(bucket))
+        !ring.keeps() || self.buckets.iter().any(|bucket| bucket.window().end > since && !is_empty(bucket))
     }
 
     /// The buckets that count at `now`, oldest first.
     fn counting(&self, ring: Ring, now: Timestamp) -> impl Iterator<Item = &Arc<WindowCounter>> {
         let since = ring.since(now);
-        self.0.iter().filter(move |bucket| ring.keeps() || bucket.window().end > since)
+        self.buckets.iter().filter(move |bucket| ring.keeps() || bucket.window().end > since)
     }
 
     /// Those that count at `now`, and another one.
@@ -174,7 +187,7 @@ impl Chain {
         let mut buckets: Vec<_> = counting.map(Arc::clone).collect();
         let at = buckets.partition_point(|bucket| bucket.window().start < fresh.window().start);
         buckets.insert(at, Arc::clone(fresh));
-        Self(buckets)
+        Self { buckets, told: self.told.clone() }
     }
 }
 

@@ -59,7 +59,8 @@ impl Life {
         holds.sum()
     }
 
-    /// In memory posted and in doubt are the store's and what is on its way there, and committed is those and the holds.
+    /// In memory what is used is what the store has posted and in doubt and what is on its way there; committed is that and the
+    /// holds.
     fn check_memory(&self) {
         for (name, counter) in &self.generations {
             let cell = counter.cell(Unit::Money);
@@ -75,13 +76,13 @@ impl Life {
             }
             let (posted, in_doubt) = self.on_its_way(*name);
             let book = self.books.counters.get(name).cloned().unwrap_or_default();
-            let expected = (book.money().0 + posted[0], book.money().1 + in_doubt[0]);
-            assert_eq!((cell.posted(), cell.in_doubt()), expected, "I6 memory = ledger: {name:?}: {}", self.place());
+            let expected = book.money().0 + posted[0] + book.money().1 + in_doubt[0];
+            assert_eq!(cell.used(), expected, "I6 memory = ledger: {name:?}: {}", self.place());
             let open = self.flights.iter().filter(|flight| flight.left);
             let open =
                 open.filter(|flight| flight.lines.iter().any(|line| Arc::ptr_eq(&line.counter, counter))).count();
             let requests = book.posted[2] + posted[2] + i64::try_from(open).expect("a small number");
-            let counted = counter.cell(Unit::Requests).posted();
+            let counted = counter.cell(Unit::Requests).used();
             assert_eq!(counted, requests, "I6 memory = ledger: requests of {name:?}: {}", self.place());
         }
     }

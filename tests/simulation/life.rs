@@ -272,8 +272,7 @@ impl Life {
 
 fn count(counter: &WindowCounter, posted: Amounts, in_doubt: Amounts) {
     for unit in Unit::ALL {
-        counter.cell(unit).count(posted[unit.index()], false);
-        counter.cell(unit).count(in_doubt[unit.index()], true);
+        counter.cell(unit).post(posted[unit.index()] + in_doubt[unit.index()]);
     }
 }
 

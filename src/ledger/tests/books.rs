@@ -66,7 +66,7 @@ fn an_honest_ledger_has_no_findings() {
 fn evidence_replaces_a_call_in_doubt_once_and_the_books_stay_whole() {
     let place = place();
     let (ledger, counters) = books(&place);
-    counters[0].cell(Unit::Money).count(777, true);
+    counters[0].cell(Unit::Money).post(777);
     let live = |name: &CounterName, _| (*name.key == *"globex").then(|| Arc::clone(&counters[0]));
     let doubts = ledger.reader().all_in_doubt().expect("rows");
     assert_eq!((doubts.len(), &*doubts[0].id, doubts[0].amount), (1, "req_8", 777));
@@ -80,7 +80,7 @@ fn evidence_replaces_a_call_in_doubt_once_and_the_books_stay_whole() {
     assert_eq!(settle("req_8", &evidence(500)), Settled::Unknown, "once");
     assert!(ledger.reader().all_in_doubt().expect("rows").is_empty());
     let cell = counters[0].cell(Unit::Money);
-    assert_eq!((cell.posted(), cell.in_doubt(), cell.committed()), (500, 0, 500), "live counters follow");
+    assert_eq!((cell.used(), cell.committed()), (500, 500), "live counters follow");
     assert_eq!(findings(&place.path), Vec::<String>::new());
     let rows = ledger.reader().request("req_8").expect("rows");
     assert_eq!(

@@ -173,14 +173,14 @@ fn a_correction_that_cannot_be_written_whole_is_not_written_at_all() {
     let place = place();
     let (ledger, counters) = books(&place);
     let cell = counters[0].cell(crate::domain::standing::Unit::Money);
-    let before = (cell.posted(), cell.in_doubt());
+    let before = cell.used();
     let connection = rusqlite::Connection::open(&place.path).expect("a connection");
     let refusal = "CREATE TRIGGER no BEFORE INSERT ON entry WHEN new.adjusts IS NOT NULL AND new.basis = 'exact'
         BEGIN SELECT RAISE(ROLLBACK, 'no'); END";
     connection.execute_batch(refusal).expect("a trigger");
     let live = |_: &crate::meter::counter::CounterName, _| Some(Arc::clone(&counters[0]));
     assert!(ledger.settle_doubt("req_8", &evidence(500), &live).is_err());
-    assert_eq!((cell.posted(), cell.in_doubt()), before, "nobody was told");
+    assert_eq!(cell.used(), before, "nobody was told");
     ledger.close();
     connection.execute_batch("DROP TRIGGER no").expect("no trigger");
     let ledger = Ledger::open(&place.path).expect("the same ledger");

@@ -290,7 +290,7 @@ fn a_new_identity_counts_the_rows_before_and_after_it_once() {
     let seed = Seed { counter: Arc::clone(&all), posted: [before, 0, 0], in_doubt: [0; 3] };
     ledger.seeded(vec![seed], vec![Arc::from("all")], Timestamp::default()).expect("a disk");
     assert_eq!(stored(&ledger.reader())[0].posted[0], 15);
-    assert_eq!(all.cell(Unit::Money).posted(), 4, "memory is told of what it could not know");
+    assert_eq!(all.cell(Unit::Money).used(), 4, "memory is told of what it could not know");
     assert_eq!(ledger.reader().complete_identities().expect("rows"), [Arc::from("all")]);
     ledger.retire(vec![Arc::from("all")]);
     ledger.flush().expect("a disk");
@@ -335,7 +335,7 @@ proptest! {
         let (cell, lease) = (globex.cell(Unit::Money), globex.lease(Unit::Money));
         store.begin_run(&[]).expect("a run");
         if let Some(after) = store.counters().expect("rows").pop() {
-            prop_assert_eq!(after.posted[0] + after.in_doubt[0], cell.posted() + lease.free());
+            prop_assert_eq!(after.posted[0] + after.in_doubt[0], cell.used() + lease.free());
             prop_assert_eq!(after.leased[0], 0);
         }
     }

@@ -85,7 +85,7 @@ fn c15_a_million_calls_of_one_token_err_by_less_than_a_nano_dollar_each_and_alwa
         }
         // In pico-dollars the sum is exact.
         let exact = i128::from(pico) * i128::from(CALLS);
-        let error = i128::from(cell.posted()) * 1_000 - exact;
+        let error = i128::from(cell.used()) * 1_000 - exact;
         assert!(
             (0..i128::from(CALLS) * 1_000).contains(&error),
             "{pico} pico-dollars a token: {error} pico-dollars off"

@@ -119,7 +119,7 @@ impl Life {
         };
         let amounts = entry.amounts();
         let Flight { reservation, lines, tenant, at, hold, snapshot, .. } = flight;
-        entry.postings = if in_doubt { reservation.doubt(amounts) } else { reservation.settle(amounts) };
+        entry.postings = reservation.settle(amounts);
         entry.snapshot = self.snapshot;
         if snapshot != self.snapshot {
             self.catch_up(&mut entry, tenant);
@@ -155,7 +155,7 @@ impl Life {
 
     /// A call that began under an earlier policy is counted by the one in force too, as `gateway::settle` does it.
     pub(super) fn catch_up(&mut self, entry: &mut LedgerEntry, tenant: usize) {
-        let (at, amounts, in_doubt) = (entry.admitted_at, entry.amounts(), entry.basis == Basis::InDoubt);
+        let (at, amounts) = (entry.admitted_at, entry.amounts());
         for budget in 0..3 {
             if !self.budgets[budget].alive || !self.budgets[budget].counts(tenant) {
                 continue;
@@ -165,7 +165,7 @@ impl Life {
                 continue;
             }
             self.meet(&counter, false);
-            count_also(&mut entry.postings, &counter, amounts, in_doubt);
+            count_also(&mut entry.postings, &counter, amounts);
         }
     }
 }

@@ -122,7 +122,7 @@ impl Life {
         assert!(self.commit(self.queue.len(), &[Record::Resolve(how.clone())]).resolved.is_some());
         assert!(self.commit(0, &[Record::Resolve(how)]).resolved.is_none(), "I3 once: {}", self.place());
         if let Some(counter) = self.present(name).filter(|_| !self.unrestored.contains(&name)) {
-            counter.cell(Unit::Money).resolve(found.amount, spent);
+            counter.cell(Unit::Money).post(spent - found.amount);
         }
         self.tally.resolved += 1;
     }
