@@ -80,7 +80,7 @@ fn judge(policy: &Policy, directory: &Directory, tag: &str, times: usize) -> Res
     let attribution = Attribution { endpoint_tag: Arc::from(tag), ..Attribution::default() };
     let facts = CallFacts {
         now: NOW,
-        tenant,
+        tenant: &tenant,
         attribution: &attribution,
         provider: "openai",
         model: "gpt-4o",

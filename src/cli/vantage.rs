@@ -156,7 +156,7 @@ impl Vantage {
     /// What is known about a tenant.
     pub(super) fn tenant(&self, id: &str) -> Result<Option<Tenant>, String> {
         match &self.books {
-            Books::Here { tenants, .. } => Ok(tenants.tenant(id).map(|tenant| (**tenant).clone())),
+            Books::Here { tenants, .. } => Ok(tenants.tenant(id)),
             Books::There { remote, .. } => {
                 let found = remote.find(&format!("/api/v1/tenants/{}", escaped(id)))?;
                 Ok(found.as_ref().and_then(tenant))
@@ -167,7 +167,7 @@ impl Vantage {
     /// The tenants of the directory.
     pub(super) fn tenants(&self) -> Result<Vec<Tenant>, String> {
         match &self.books {
-            Books::Here { tenants, .. } => Ok(tenants.iter().map(|tenant| (**tenant).clone()).collect()),
+            Books::Here { tenants, .. } => Ok(tenants.iter().collect()),
             Books::There { remote, .. } => {
                 let found = remote.read("/api/v1/tenants")?;
                 Ok(found["tenants"].as_array().into_iter().flatten().filter_map(tenant).collect())

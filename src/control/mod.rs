@@ -371,8 +371,8 @@ pub fn oversubscribed(policy: &Policy, directory: &Directory, now: Timestamp) ->
     if policy.budgets.iter().all(|budget| budget.within.is_none()) {
         return Vec::new();
     }
-    let tenants: Vec<&Tenant> = directory.iter().map(|tenant| &**tenant).collect();
-    policy.oversubscribed(&tenants, now)
+    let tenants: Vec<Tenant> = directory.iter().collect();
+    policy.oversubscribed(&tenants.iter().collect::<Vec<_>>(), now)
 }
 
 /// What a policy is told about a model, whoever serves it.

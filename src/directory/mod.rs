@@ -4,14 +4,16 @@
 //! its plan would be measured against nothing. Names of plans and segments are only compared with the lists that the
 //! caller passes; this module knows no policy.
 
+mod entry;
 mod rows;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Source};
-use crate::domain::by_key::ByKey;
+use crate::domain::by_key::{ByKey, Keyed};
 use crate::domain::tenant::{Tenant, TenantId};
+
+use self::entry::Entry;
 
 /// What the policy defines, to compare rows with.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,7 +27,7 @@ pub struct KnownNames<'a> {
 /// Every tenant by its identifier.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
-    tenants: HashSet<ByKey<Arc<Tenant>>>,
+    tenants: HashSet<ByKey<Entry>>,
     /// Of them, those that the file does not hold.
     absent: HashSet<TenantId>,
 }
@@ -45,30 +47,30 @@ impl Directory {
 
     /// A directory of these tenants; of two with one identifier the later counts.
     pub fn of(tenants: impl IntoIterator<Item = Tenant>) -> Self {
-        let mut directory = Self::default();
+        let (mut directory, mut terms) = (Self::default(), HashSet::new());
         for tenant in tenants {
-            directory.tenants.replace(ByKey(Arc::new(tenant)));
+            directory.tenants.replace(ByKey(Entry::new(tenant, &mut terms)));
         }
         directory
     }
 
     /// The tenant of that identifier.
-    pub fn tenant(&self, id: &str) -> Option<&Arc<Tenant>> {
-        self.tenants.get(id).map(|ByKey(tenant)| tenant)
+    pub fn tenant(&self, id: &str) -> Option<Tenant> {
+        self.tenants.get(id).map(|ByKey(entry)| entry.tenant())
     }
 
     /// Every tenant, by identifier.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Tenant>> {
-        let mut all: Vec<&Arc<Tenant>> = self.tenants.iter().map(|ByKey(tenant)| tenant).collect();
-        all.sort_by(|one, other| one.id.cmp(&other.id));
-        all.into_iter()
+    pub fn iter(&self) -> impl Iterator<Item = Tenant> {
+        let mut all: Vec<&Entry> = self.tenants.iter().map(|ByKey(entry)| entry).collect();
+        all.sort_by(|one, other| one.key().cmp(other.key()));
+        all.into_iter().map(Entry::tenant)
     }
 
     /// Adds a tenant that the file does not hold.
     pub fn add_absent(&mut self, tenant: Tenant) {
-        if !self.tenants.contains(tenant.id.as_str()) {
+        if !self.tenants.contains(tenant.key()) {
             self.absent.insert(tenant.id.clone());
-            self.tenants.insert(ByKey(Arc::new(tenant)));
+            self.tenants.insert(ByKey(Entry::new(tenant, &mut HashSet::new())));
         }
     }
 

@@ -3,7 +3,8 @@
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
-use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
 
 /// What is found by a text of its own.
 pub trait Keyed {
@@ -11,26 +12,38 @@ pub trait Keyed {
     fn key(&self) -> &str;
 }
 
-/// A handle in a set, where its key finds it and no other is equal to it.
-#[derive(Debug, Clone)]
-pub struct ByKey<P>(pub P);
+impl<T: Keyed> Keyed for Arc<T> {
+    fn key(&self) -> &str {
+        T::key(self)
+    }
+}
 
-impl<P: Deref<Target: Keyed>> Borrow<str> for ByKey<P> {
+impl<T: Keyed> Keyed for Rc<T> {
+    fn key(&self) -> &str {
+        T::key(self)
+    }
+}
+
+/// It, or a handle to it, in a set: its key finds it, and nothing else of that key is in there.
+#[derive(Debug, Clone)]
+pub struct ByKey<T>(pub T);
+
+impl<T: Keyed> Borrow<str> for ByKey<T> {
     fn borrow(&self) -> &str {
         self.0.key()
     }
 }
 
-impl<P: Deref<Target: Keyed>> Hash for ByKey<P> {
+impl<T: Keyed> Hash for ByKey<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.key().hash(state);
     }
 }
 
-impl<P: Deref<Target: Keyed>> PartialEq for ByKey<P> {
+impl<T: Keyed> PartialEq for ByKey<T> {
     fn eq(&self, other: &Self) -> bool {
         self.0.key() == other.0.key()
     }
 }
 
-impl<P: Deref<Target: Keyed>> Eq for ByKey<P> {}
+impl<T: Keyed> Eq for ByKey<T> {}

@@ -71,7 +71,7 @@ impl fmt::Display for TenantId {
 }
 
 /// What a tenant pays us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Revenue {
     /// The amount per period, in the policy's currency (nano-units of it).
     pub amount: Money,

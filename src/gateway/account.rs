@@ -32,7 +32,7 @@ use super::watching::{Watched, Watching};
 
 /// Tenants that one core remembers without a doubt, and as many of those that were there before them. Who calls rarely is forgotten: to
 /// resolve a tenant takes a few microseconds, to remember it half a kilobyte on every core.
-const REMEMBERED: usize = 8_192;
+const REMEMBERED: usize = 4_096;
 /// How many steps each call takes in forgetting them. It adds an account and a revision at most, so that what is to be forgotten
 /// gets less.
 const FORGOTTEN_AT_ONCE: usize = 4;
@@ -209,10 +209,9 @@ impl Accounts {
 
 /// The directory's facts, with the plan that the policy applies, so that rows say what the call was judged by.
 fn facts(tenant: &TenantId, snapshot: &Snapshot) -> Arc<Tenant> {
-    let known = snapshot.directory.tenant(tenant.as_str()).cloned();
-    let known = known.unwrap_or_else(|| Arc::new(Tenant::unknown(tenant.clone())));
+    let known = snapshot.directory.tenant(tenant.as_str()).unwrap_or_else(|| Tenant::unknown(tenant.clone()));
     let plan = snapshot.policy.plan(&known).map(|plan| Arc::clone(&plan.name));
-    if plan == known.plan { known } else { Arc::new(Tenant { plan, ..Tenant::clone(&known) }) }
+    Arc::new(Tenant { plan, ..known })
 }
 
 /// What the tenant's segment watches.

@@ -58,11 +58,8 @@ fn quota(worker: &Worker, tenant_id: &str) -> Value {
     let snapshot = gateway.control.load();
     let policy = &snapshot.policy;
     let now = gateway.clock.now();
-    let known = snapshot.directory.tenant(tenant_id).cloned();
-    let tenant = known.or_else(|| {
-        let id = crate::domain::tenant::TenantId::new(tenant_id).ok()?;
-        Some(std::sync::Arc::new(Tenant::unknown(id)))
-    });
+    let known = snapshot.directory.tenant(tenant_id);
+    let tenant = known.or_else(|| crate::domain::tenant::TenantId::new(tenant_id).ok().map(Tenant::unknown));
     let Some(tenant) = tenant else { return json!({ "tenantId": tenant_id, "budgets": [] }) };
     let standings = gateway.standings(&snapshot, &tenant);
     let budgets: Vec<Value> = standings.iter().filter_map(|standing| exposed::quota(policy, standing, now)).collect();

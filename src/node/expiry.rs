@@ -44,8 +44,8 @@ fn due(exception: &Exception, rule: &WhenExpired, now: Timestamp) -> Option<Kind
 }
 
 fn notification(snapshot: &Snapshot, exception: &Exception, kind: Kind, now: Timestamp) -> Notification {
-    let known = snapshot.directory.tenant(&exception.tenant).cloned();
-    let tenant = known.or_else(|| TenantId::new(&exception.tenant).ok().map(|id| Arc::new(Tenant::unknown(id))));
+    let known = snapshot.directory.tenant(&exception.tenant);
+    let tenant = known.or_else(|| TenantId::new(&exception.tenant).ok().map(Tenant::unknown));
     let budget = exception.budget.and_then(|at| snapshot.policy.budgets.get(at));
     let whose = budget.map_or_else(|| "of all budgets".to_owned(), |budget| format!("of budget `{}`", budget.name));
     let (approved, expires, reason) = (exception.approved_by.join(", "), exception.expires, &exception.reason);
@@ -58,6 +58,6 @@ fn notification(snapshot: &Snapshot, exception: &Exception, kind: Kind, now: Tim
             "its exception {whose} ends on {expires}; after that the normal rules apply ({reason}; approved by {approved})"
         )
     };
-    let tenant = tenant.map(|tenant| TenantFacts::from(&*tenant));
+    let tenant = tenant.map(|tenant| TenantFacts::from(&tenant));
     Notification { kind, timestamp: now, facts: Facts { tenant, message: Some(message), ..Facts::default() } }
 }

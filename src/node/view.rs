@@ -39,13 +39,12 @@ pub(super) fn state(gateway: &Arc<Gateway>, token: &SecretString) -> AdminState 
         zone: Box::new(move || zone.control.load().policy.zone.clone()),
         tenants: Box::new(move || {
             let snapshot = all.control.load();
-            snapshot.directory.iter().map(|tenant| tenant_view(&all, &snapshot, tenant)).collect()
+            snapshot.directory.iter().map(|tenant| tenant_view(&all, &snapshot, &tenant)).collect()
         }),
         tenant: Box::new(move |id| {
             let snapshot = one.control.load();
-            let known = snapshot.directory.tenant(id.as_str()).cloned();
-            let tenant =
-                known.or_else(|| one.presences.contains_key(id).then(|| Arc::new(Tenant::unknown(id.clone()))));
+            let known = snapshot.directory.tenant(id.as_str());
+            let tenant = known.or_else(|| one.presences.contains_key(id).then(|| Tenant::unknown(id.clone())));
             tenant.map(|tenant| tenant_view(&one, &snapshot, &tenant))
         }),
         put_tenant: Box::new(move |tenant| put_tenant(&put, tenant)),
@@ -247,8 +246,8 @@ fn readings(gateway: &Gateway) -> Readings {
             return;
         }
         let tenant = budget.is_per_tenant().then(|| key.to_owned());
-        let facts = tenant.as_deref().and_then(|tenant| snapshot.directory.tenant(tenant).cloned());
-        let facts = facts.unwrap_or_else(|| Arc::new(Tenant::unknown(TenantId::unattributed())));
+        let facts = tenant.as_deref().and_then(|tenant| snapshot.directory.tenant(tenant));
+        let facts = facts.unwrap_or_else(|| Tenant::unknown(TenantId::unattributed()));
         let Some(limit) = policy.limit(at, &facts, now) else { return };
         let Some(standing) = standing(counter, (at, budget, limit), now) else { return };
         let used = standing.used;

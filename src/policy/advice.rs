@@ -8,8 +8,6 @@ mod seen;
 mod shared;
 mod steps;
 
-use std::sync::Arc;
-
 use crate::diagnostic::{self, Diagnostic, Place, Source};
 use crate::domain::tenant::Tenant;
 
@@ -25,7 +23,7 @@ pub struct Around<'a> {
     /// What the price table says about a model.
     pub prices: &'a dyn Fn(&str) -> Option<ModelFacts>,
     /// The tenants that are known.
-    pub tenants: &'a [Arc<Tenant>],
+    pub tenants: &'a [Tenant],
     /// The calls of the last days, when a ledger is at hand.
     pub seen: Option<&'a Seen>,
 }

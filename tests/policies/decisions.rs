@@ -63,7 +63,8 @@ fn decide(tenant: &str, tag: &str, share: i64, opened: Option<Timestamp>) -> Dec
     let policy = policy(REALISTIC);
     let directory = tenants(&policy);
     let attribution = tagged(tag);
-    let facts = facts(directory.tenant(tenant).expect("a tenant"), &attribution);
+    let tenant = directory.tenant(tenant).expect("a tenant");
+    let facts = facts(&tenant, &attribution);
     evaluate(&policy, &facts, &standings(&policy, &facts, share, opened))
 }
 
@@ -108,7 +109,8 @@ fn the_ladder_of_a_tenant_step_by_step() {
     let policy = policy(REALISTIC);
     let directory = tenants(&policy);
     let attribution = tagged("digest.weekly");
-    let facts = facts(directory.tenant("globex").expect("a tenant"), &attribution);
+    let tenant = directory.tenant("globex").expect("a tenant");
+    let facts = facts(&tenant, &attribution);
     for (share, opened, expected) in [
         (99, None, "-"),
         (100, None, "contain cap=600 tenant_month.contain=20/minute"),
@@ -167,7 +169,7 @@ fn limits_come_from_plan_revenue_and_exception() {
     let attribution = tagged("support.reply");
     let month = policy.budget_named("tenant_month").expect("a budget");
     let limit = |tenant: &str, moment: Timestamp| {
-        let tenant = directory.tenant(tenant).expect("a tenant");
+        let tenant = &directory.tenant(tenant).expect("a tenant");
         let facts = CallFacts { now: moment, ..facts(tenant, &attribution) };
         let counted = policy.counted(&facts).into_iter().find(|counted| counted.budget == month);
         counted.and_then(|counted| counted.limit).map(|limit| limit / DOLLAR)
@@ -188,7 +190,7 @@ fn limits_come_from_plan_revenue_and_exception() {
 fn counters_are_named_by_the_values_of_per() {
     let policy = policy(REALISTIC);
     let directory = tenants(&policy);
-    let globex = directory.tenant("globex").expect("a tenant");
+    let globex = &directory.tenant("globex").expect("a tenant");
     let mut attribution = tagged("agent.plan");
     attribution.user_id = Some(Arc::from("u1"));
     attribution.data_mode = DataMode::Demo;
@@ -230,7 +232,8 @@ fn a_cap_never_makes_a_thinking_request_illegal() {
     let policy = policy(REALISTIC);
     let directory = tenants(&policy);
     let attribution = tagged("support.reply");
-    let base = facts(directory.tenant("globex").expect("a tenant"), &attribution);
+    let tenant = directory.tenant("globex").expect("a tenant");
+    let base = facts(&tenant, &attribution);
     let capped = |cap, thinking_budget| {
         let facts = CallFacts { cap, thinking_budget, ..base };
         let actions = evaluate(&policy, &facts, &standings(&policy, &facts, 100, None)).actions;

@@ -20,11 +20,11 @@ pub(super) struct Today<'a> {
 
 impl Today<'_> {
     /// Says of every `W163` which limit is in force again, where the exception names its budget and the tenant is known.
-    pub(super) fn note<'t>(&self, diagnostics: &mut [Diagnostic], tenant: impl Fn(&str) -> Option<&'t Tenant>) {
+    pub(super) fn note(&self, diagnostics: &mut [Diagnostic], tenant: impl Fn(&str) -> Option<Tenant>) {
         for diagnostic in diagnostics.iter_mut().filter(|one| one.code == "W163") {
             let stood = diagnostic.place.as_ref().and_then(|place| self.text.exception_at(place));
             let known = stood.and_then(|(name, budget)| Some((tenant(name)?, self.policy.budget_named(budget?)?)));
-            if let Some(note) = known.and_then(|(tenant, budget)| self.limit(tenant, budget)) {
+            if let Some(note) = known.and_then(|(tenant, budget)| self.limit(&tenant, budget)) {
                 diagnostic.notes = vec![note];
             }
         }

@@ -132,8 +132,8 @@ fn look(files: &Files, outlook: Option<&Outlook>, ledger: Option<&Path>) -> Find
             }
         });
         let today = Today { policy, text: &text, ledger, now };
-        today.note(&mut diagnostics, |name| directory.tenant(name).map(AsRef::as_ref));
-        let tenants: Vec<_> = directory.iter().cloned().collect();
+        today.note(&mut diagnostics, |name| directory.tenant(name));
+        let tenants: Vec<_> = directory.iter().collect();
         diagnostics.extend(advise(&text, &Around { policy, prices: &facts, tenants: &tenants, seen: seen.as_ref() }));
     }
     diagnostic::sort(&mut diagnostics);
