@@ -166,6 +166,23 @@ fn what_a_batch_that_failed_had_made_is_made_again() {
     assert_eq!(store.counters().expect("counters").iter().map(|counter| counter.posted[0]).sum::<i64>(), 15);
 }
 
+// Mutations: every store has the same generation; what is retired is not forgotten.
+#[test]
+fn a_row_is_remembered_by_the_store_that_found_it_and_while_it_is_there() {
+    let stores = [0; 2].map(|_| SqliteStore::in_memory().expect("a new ledger"));
+    let [mut one, mut other] = stores;
+    let (globex, acme) = (counter("month", "globex"), counter("month", "acme"));
+    let row = |id, counter| attempt(posted(entry(id, "globex", Some(5)), &[(counter, 0)]));
+    one.append(&[row("a", &acme), row("b", &globex)]).expect("written rows");
+    other.append(&[row("a", &globex), row("b", &globex)]).expect("written rows");
+    one.append(&[row("c", &globex)]).expect("a written row");
+    let sums = |store: &SqliteStore| store.counters().expect("counters").iter().map(|it| it.posted[0]).sum::<i64>();
+    assert_eq!((sums(&one), sums(&other)), (15, 10));
+    one.append(&[Record::Retire(vec![Arc::from("month")])]).expect("a retired budget");
+    one.append(&[row("d", &globex)]).expect("a written row");
+    assert_eq!(sums(&one), 5);
+}
+
 proptest! {
     // Mutations: what the batch has posted, put in doubt or leased so far does not count for a lease; a lease falls below nothing;
     // what is stored does not count; each of two counters in memory has its own changes; two windows have the same; a lease of tokens
