@@ -129,7 +129,7 @@ impl Rows {
             let mut postings = Postings::new();
             for identity in &identities {
                 let name = CounterName { identity: Arc::clone(identity), key: Arc::from(id.as_str()) };
-                let counter = Arc::new(WindowCounter::named(Arc::new(name), window));
+                let counter = WindowCounter::named(name, window);
                 postings.push(Posting { counter, covered: [0; 3] });
             }
             let tenant =

@@ -192,11 +192,11 @@ fn lease_plenty(window: &WindowCounter) {
     }
 }
 
-fn windows() -> Vec<Arc<WindowCounter>> {
+fn windows() -> Vec<WindowCounter> {
     let window = || {
         let counter = WindowCounter::new(Window::EVER);
         lease_plenty(&counter);
-        Arc::new(counter)
+        counter
     };
     std::iter::repeat_with(window).take(3).collect()
 }
@@ -208,7 +208,7 @@ fn reserve_and_settle() -> Box<dyn FnMut()> {
 }
 
 /// Holds in three windows, and settles for less.
-pub(crate) fn settle_once(windows: &[Arc<WindowCounter>]) {
+pub(crate) fn settle_once(windows: &[WindowCounter]) {
     let amounts = [(Unit::Money, 5_000), (Unit::Tokens, 700), (Unit::Requests, 1)];
     let asks: smallvec::SmallVec<[Ask<'_>; 8]> = windows
         .iter()
@@ -221,7 +221,7 @@ pub(crate) fn settle_once(windows: &[Arc<WindowCounter>]) {
 }
 
 /// Windows for [`settle_once`], one set per thread.
-pub(crate) fn sets(threads: usize) -> Vec<Vec<Arc<WindowCounter>>> {
+pub(crate) fn sets(threads: usize) -> Vec<Vec<WindowCounter>> {
     std::iter::repeat_with(windows).take(threads).collect()
 }
 
@@ -244,7 +244,7 @@ fn decision() -> Box<dyn FnMut()> {
 
 fn decide(scene: &Scene, counters: &[Arc<Counter>]) {
     let facts = black_box(scene.facts());
-    let mut windows: smallvec::SmallVec<[Arc<WindowCounter>; 8]> = smallvec::SmallVec::new();
+    let mut windows: smallvec::SmallVec<[WindowCounter; 8]> = smallvec::SmallVec::new();
     let mut standings = Standings::new();
     for counted in scene.policy.counted(&facts) {
         let window = counters[counted.budget].window(NOW, || scene.policy.window(counted.budget, NOW));

@@ -68,7 +68,7 @@ impl Snapshot {
 
     /// The windows that hold `at` of every budget that counts a call of these dimensions, but for calendar windows that are
     /// over.
-    pub fn counters(&self, meter: &Meter, at: Timestamp, dimensions: &Dimensions<'_>) -> Vec<Arc<WindowCounter>> {
+    pub fn counters(&self, meter: &Meter, at: Timestamp, dimensions: &Dimensions<'_>) -> Vec<WindowCounter> {
         past::counters(&self.policy, meter, at, dimensions)
     }
 }

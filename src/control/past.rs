@@ -50,7 +50,7 @@ pub struct PastCounter {
 #[derive(Debug, Clone)]
 pub struct Seed {
     /// The counter.
-    pub counter: Arc<WindowCounter>,
+    pub counter: WindowCounter,
     /// What earlier rows have posted.
     pub posted: Amounts,
     /// What earlier rows have in doubt.
@@ -102,7 +102,7 @@ impl History {
 }
 
 /// Finds the counters of a row by its moment and dimensions.
-pub type CountersOf = Arc<dyn Fn(Timestamp, &Dimensions<'_>) -> Vec<Arc<WindowCounter>> + Send + Sync>;
+pub type CountersOf = Arc<dyn Fn(Timestamp, &Dimensions<'_>) -> Vec<WindowCounter> + Send + Sync>;
 
 /// Tells the ledger the rules of a snapshot.
 pub type Begin = dyn Fn(u64, CountersOf, Vec<Arc<str>>) -> Result<i64, String> + Send + Sync;
@@ -184,7 +184,7 @@ pub(super) fn counters(
     meter: &Meter,
     at: Timestamp,
     dimensions: &Dimensions<'_>,
-) -> Vec<Arc<WindowCounter>> {
+) -> Vec<WindowCounter> {
     let windows = policy.counting(dimensions).into_iter().filter_map(|budget| {
         let key = policy.counter_key(budget, dimensions)?;
         let counter = meter.counter(&policy.budgets[budget].identity, key);
@@ -194,7 +194,7 @@ pub(super) fn counters(
 }
 
 /// The window of a budget's counter that holds `at`; a calendar window that is over is not brought back.
-pub(super) fn window_of(policy: &Policy, budget: usize, counter: &Counter, at: Timestamp) -> Arc<WindowCounter> {
+pub(super) fn window_of(policy: &Policy, budget: usize, counter: &Arc<Counter>, at: Timestamp) -> WindowCounter {
     match policy.budgets[budget].span.ring() {
         Some(ring) => counter.bucket_of(at, ring),
         None => counter.window(at, || policy.window(budget, at)),
@@ -218,14 +218,15 @@ pub(super) fn let_go(around: &Surroundings, snapshot: &Snapshot, before: &Snapsh
 
 /// The window that a sum belongs into. A ring forgets buckets that stayed empty, as all of them do while rows are read, so its
 /// bucket is taken anew; the oldest first, each filled before the next is asked for.
-fn placed(around: &Surroundings, policy: &Policy, seed: &Seed) -> Arc<WindowCounter> {
-    let name = seed.counter.name();
-    let budget = policy.budgets.iter().find(|budget| budget.identity == name.identity);
+fn placed(around: &Surroundings, policy: &Policy, seed: &Seed) -> WindowCounter {
+    let counter = seed.counter.counter();
+    let budget = policy.budgets.iter().find(|budget| budget.identity == *counter.identity());
     match budget.and_then(|budget| budget.span.ring()) {
-        Some(ring) => {
-            around.meter.counter(&name.identity, Arc::clone(&name.key)).bucket_of(seed.counter.window().start, ring)
-        }
-        None => Arc::clone(&seed.counter),
+        Some(ring) => around
+            .meter
+            .counter(counter.identity(), Arc::clone(counter.key()))
+            .bucket_of(seed.counter.window().start, ring),
+        None => seed.counter.clone(),
     }
 }
 
@@ -256,10 +257,10 @@ fn add_up(around: &Surroundings, snapshot: &Snapshot, new: &[Arc<str>]) -> Resul
             if !counter.window().contains(admitted) {
                 // A row that was written meanwhile has begun the next window. This one is over for the meter, and not for the ledger.
                 let over = policy.window(*at, admitted);
-                counter = Arc::new(WindowCounter::named(Arc::clone(counter.name()), over));
+                counter = counter.counter().at(over);
             }
-            let which = (Arc::as_ptr(counter.name()).addr(), counter.window().start);
-            let empty = || Seed { counter: Arc::clone(&counter), posted: [0; 3], in_doubt: [0; 3] };
+            let which = (Arc::as_ptr(counter.counter()).addr(), counter.window().start);
+            let empty = || Seed { counter: counter.clone(), posted: [0; 3], in_doubt: [0; 3] };
             let seed = seeds.entry(which).or_insert_with(empty);
             for unit in Unit::ALL {
                 let at = unit.index();
@@ -283,13 +284,13 @@ fn add_up(around: &Surroundings, snapshot: &Snapshot, new: &[Arc<str>]) -> Resul
     }
     for (since, identities) in groups {
         let own: HashSet<&str> = identities.iter().map(AsRef::as_ref).collect();
-        let seeds = seeds.values().filter(|seed| own.contains(&*seed.counter.name().identity)).cloned().collect();
+        let seeds = seeds.values().filter(|seed| own.contains(&**seed.counter.counter().identity())).cloned().collect();
         (history.seeded)(seeds, identities, since)?;
     }
     Ok(())
 }
 
-fn restored(around: &Surroundings, past: &PastCounter, now: Timestamp) -> Arc<WindowCounter> {
+fn restored(around: &Surroundings, past: &PastCounter, now: Timestamp) -> WindowCounter {
     around.meter.counter(&past.name.identity, Arc::clone(&past.name.key)).window(now, || past.window)
 }
 

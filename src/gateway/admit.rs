@@ -53,7 +53,7 @@ impl Admission {
             let ceiling = self.decision.ceilings.iter().find(|ceiling| ceiling.budget == standing.budget);
             let Some(ceiling) = ceiling.filter(|_| window.lease(unit).wants_more()) else { continue };
             let need = self.reservation.held(unit).max(1);
-            ledger.lease_ahead(Wanted { counter: Arc::clone(window), unit, need, ceiling: ceiling.at });
+            ledger.lease_ahead(Wanted { counter: window.clone(), unit, need, ceiling: ceiling.at });
         }
     }
 }
@@ -261,7 +261,7 @@ impl Hold<'_> {
         let Misfit::Unleased { missing } = refused.why else { return NoHold::Misfit(budget, refused.why) };
         let ceiling = decision.ceilings.iter().find(|ceiling| ceiling.budget == budget);
         NoHold::Lease(Wanted {
-            counter: Arc::clone(&counting.windows[refused.ask]),
+            counter: counting.windows[refused.ask].clone(),
             unit: self.call.snapshot.policy.budgets[budget].unit,
             need: missing,
             ceiling: ceiling.map_or(i64::MAX, |ceiling| ceiling.at),

@@ -63,7 +63,7 @@ struct News<'a> {
     call: &'a Call,
     budget: &'a Budget,
     standing: &'a Standing,
-    window: &'a Arc<WindowCounter>,
+    window: &'a WindowCounter,
     /// The start of the window, or bucket, in which it was reached.
     start: Timestamp,
     step: Step,

@@ -19,9 +19,9 @@ use super::call::Call;
 pub(super) struct Counting {
     pub(super) standings: Standings,
     /// The windows of `standings`, in their order; of rings, the bucket of the call.
-    pub(super) windows: SmallVec<[Arc<WindowCounter>; 4]>,
+    pub(super) windows: SmallVec<[WindowCounter; 4]>,
     /// Windows of budgets that have no limit for this tenant and count nevertheless.
-    pub(super) unlimited: SmallVec<[Arc<WindowCounter>; 2]>,
+    pub(super) unlimited: SmallVec<[WindowCounter; 2]>,
     /// The counters of those standings that are sums of buckets, by their place among them.
     rings: SmallVec<[(usize, Arc<Counter>, Ring); 1]>,
 }

@@ -44,11 +44,11 @@ pub(super) struct Changes {
 }
 
 /// A counter by what it counts: one that a policy dropped and brought back is another one in memory, and here the same.
-struct Named(Arc<WindowCounter>);
+struct Named(WindowCounter);
 
 impl PartialEq for Named {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || by_key(&self.0) == by_key(&other.0)
+        self.0.is(&other.0) || by_key(&self.0) == by_key(&other.0)
     }
 }
 
@@ -62,8 +62,8 @@ impl Hash for Named {
 
 impl Changes {
     /// What changes in a counter.
-    pub(super) fn of(&mut self, counter: &Arc<WindowCounter>) -> &mut Delta {
-        self.of.entry(Named(Arc::clone(counter))).or_default()
+    pub(super) fn of(&mut self, counter: &WindowCounter) -> &mut Delta {
+        self.of.entry(Named(counter.clone())).or_default()
     }
 
     /// Leases what there is room for, and returns how much that is; 0 when it is less than needed.
@@ -109,7 +109,7 @@ impl Changes {
 }
 
 fn by_key(counter: &WindowCounter) -> (&str, &str, Timestamp) {
-    (&counter.name().key, &counter.name().identity, counter.window().start)
+    (counter.counter().key(), counter.counter().identity(), counter.window().start)
 }
 
 /// The rows of counters, so that a batch need not look them up. Each counter carries its own, and with it the generation that
@@ -153,7 +153,7 @@ impl Known {
         if known.is_some() {
             return Ok(known);
         }
-        let found = row_of(connection, counter.name(), counter.window())?;
+        let found = row_of(connection, &counter.counter().name(), counter.window())?;
         if let Some(row) = found {
             self.remember(counter, row);
         }
@@ -173,16 +173,16 @@ impl Known {
         const VALUES: &str = ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
         let insert = ["INSERT INTO counter (identity, key, window_start, window_end, ", AMOUNTS, VALUES].concat();
         let connection = sums.connection;
-        let (name, Window { start, end }) = (counter.name(), counter.window());
-        let identity = self.identity(connection, &name.identity)?;
+        let (named, Window { start, end }) = (counter.counter(), counter.window());
+        let identity = self.identity(connection, named.identity())?;
         let leased = delta.leased.map(|leased| leased.max(0));
-        let place: [&dyn ToSql; 4] = [&identity, &name.key, &start.micros(), &end.micros()];
+        let place: [&dyn ToSql; 4] = [&identity, named.key(), &start.micros(), &end.micros()];
         let amounts = delta.posted.iter().chain(&delta.in_doubt).chain(&leased).map(|amount| amount as &dyn ToSql);
         let made = connection.prepare_cached(&insert)?.execute(params_from_iter(place.into_iter().chain(amounts)))?;
         let row = if made > 0 {
             connection.last_insert_rowid()
         } else {
-            let row = row_of(connection, name, counter.window())?.ok_or(LedgerError::Damaged)?;
+            let row = row_of(connection, &counter.counter().name(), counter.window())?.ok_or(LedgerError::Damaged)?;
             sums.change(row, delta)?;
             row
         };
@@ -265,7 +265,7 @@ impl<'a> Sums<'a> {
 #[derive(Debug, Clone)]
 pub struct Grant {
     /// Of which counter.
-    pub counter: Arc<WindowCounter>,
+    pub counter: WindowCounter,
     /// Of which unit.
     pub unit: Unit,
     /// At least so much; less is of no use.

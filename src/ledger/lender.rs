@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::standing::Unit;
@@ -27,7 +26,7 @@ const MOST_DOUBLINGS: u8 = 10;
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Of which counter.
-    pub counter: Arc<WindowCounter>,
+    pub counter: WindowCounter,
     /// Of which unit.
     pub unit: Unit,
     /// How much is missing.
@@ -45,11 +44,11 @@ pub(super) struct Lender {
 
 /// A counter by its address: one that a policy dropped and brought back is another one in memory.
 #[derive(Debug)]
-struct Located(Arc<WindowCounter>);
+struct Located(WindowCounter);
 
 impl PartialEq for Located {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.is(&other.0)
     }
 }
 
@@ -57,7 +56,7 @@ impl Eq for Located {}
 
 impl Hash for Located {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
+        self.0.address().hash(state);
     }
 }
 
@@ -100,11 +99,11 @@ impl Lender {
     /// What to ask the store for.
     pub(super) fn grant(&mut self, wanted: &Wanted) -> Grant {
         let now = self.now();
-        let known = self.lent.entry(Located(Arc::clone(&wanted.counter)));
+        let known = self.lent.entry(Located(wanted.counter.clone()));
         let lent = known.and_modify(|lent| lent.asks_again(wanted.unit, now)).or_insert_with(|| Lent::new(now));
         let calls = FIRST_CALLS << lent.doublings[wanted.unit.index()];
         Grant {
-            counter: Arc::clone(&wanted.counter),
+            counter: wanted.counter.clone(),
             unit: wanted.unit,
             need: wanted.need,
             want: wanted.need.saturating_mul(calls),
@@ -137,7 +136,7 @@ impl Lender {
                 back.extend(returns(counter));
             }
             // While somebody else holds it, calls in flight may still give something back.
-            !quiet || Arc::strong_count(counter) > 1
+            !quiet || counter.is_shared()
         });
         back
     }
@@ -148,10 +147,10 @@ impl Lender {
     }
 }
 
-fn returns(counter: &Arc<WindowCounter>) -> Vec<Record> {
+fn returns(counter: &WindowCounter) -> Vec<Record> {
     let back = Unit::ALL.into_iter().filter_map(|unit| {
         let amount = counter.lease(unit).take_free();
-        (amount > 0).then(|| Record::Return { counter: Arc::clone(counter), unit, amount })
+        (amount > 0).then(|| Record::Return { counter: counter.clone(), unit, amount })
     });
     back.collect()
 }

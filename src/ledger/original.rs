@@ -21,7 +21,7 @@ use super::error::LedgerError;
 use super::kept::Kept;
 
 /// The live counter of a name and window, where there is one; without a running gateway there is none.
-pub type Live<'a> = dyn Fn(&CounterName, Window) -> Option<Arc<WindowCounter>> + 'a;
+pub type Live<'a> = dyn Fn(&CounterName, Window) -> Option<WindowCounter> + 'a;
 
 /// A row of the past and what it is worth by now.
 pub(super) struct Original {
@@ -116,7 +116,7 @@ impl Original {
             let name = CounterName { identity: Arc::clone(kept.text(index)), key: Arc::from(key) };
             if counters::row_of(connection, &name, window)?.is_some() {
                 let counter = live(&name, window).filter(|counter| counter.window() == window);
-                let counter = counter.unwrap_or_else(|| Arc::new(WindowCounter::named(Arc::new(name), window)));
+                let counter = counter.unwrap_or_else(|| WindowCounter::named(name, window));
                 postings.push(Posting { counter, covered: [0; 3] });
             }
         }

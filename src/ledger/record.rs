@@ -29,7 +29,7 @@ pub enum Record {
     /// A part of a lease is not needed any more.
     Return {
         /// Of which counter.
-        counter: Arc<WindowCounter>,
+        counter: WindowCounter,
         /// Of which unit.
         unit: Unit,
         /// How much.
@@ -66,7 +66,7 @@ pub struct Rules {
 }
 
 /// Finds the counters of a row.
-pub type CountersOf = dyn Fn(&LedgerEntry) -> Vec<Arc<WindowCounter>> + Send + Sync;
+pub type CountersOf = dyn Fn(&LedgerEntry) -> Vec<WindowCounter> + Send + Sync;
 
 impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,7 +98,7 @@ impl Record {
 #[derive(Debug, Clone)]
 pub struct Seed {
     /// The counter.
-    pub counter: Arc<WindowCounter>,
+    pub counter: WindowCounter,
     /// What earlier rows add up to.
     pub posted: Amounts,
     /// What earlier rows have in doubt.

@@ -154,11 +154,11 @@ pub(super) fn frame(entry: &LedgerEntry) -> Vec<u8> {
     let mut bytes = Vec::new();
     chain::encode(values.iter().map(reference), &mut bytes);
     for posting in &entry.postings {
-        let (name, window) = (posting.counter.name(), posting.counter.window());
+        let (named, window) = (posting.counter.counter(), posting.counter.window());
         chain::encode(
             [
-                ValueRef::Text(name.identity.as_bytes()),
-                ValueRef::Text(name.key.as_bytes()),
+                ValueRef::Text(named.identity().as_bytes()),
+                ValueRef::Text(named.key().as_bytes()),
                 ValueRef::Integer(window.start.micros()),
                 ValueRef::Integer(window.end.micros()),
                 ValueRef::Integer(posting.covered[0]),
@@ -221,7 +221,7 @@ fn posting(values: &[Value]) -> Option<(WindowCounter, Amounts)> {
     let [Value::Text(identity), Value::Text(key), start, end, money, tokens, requests] = values else { return None };
     let name = CounterName { identity: Arc::from(identity.as_str()), key: Arc::from(key.as_str()) };
     let [start, end] = [integer(start)?, integer(end)?].map(Timestamp::from_micros);
-    let counter = WindowCounter::named(Arc::new(name), Window { start, end });
+    let counter = WindowCounter::named(name, Window { start, end });
     Some((counter, [integer(money)?, integer(tokens)?, integer(requests)?]))
 }
 

@@ -1,8 +1,9 @@
-//! A counter of a budget: one [`WindowCounter`] after the other.
+//! A counter of a budget: one window after the other.
 //!
-//! A call keeps the `Arc` of the window it was admitted in, so a late settlement lands in the right window; a reset never
-//! refunds and never charges twice.
+//! A call keeps the window it was admitted in, so a late settlement lands in the right one; a reset never refunds and never charges
+//! twice.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -27,12 +28,68 @@ pub struct CounterName {
     pub key: Arc<str>,
 }
 
-/// One window's cells.
-#[derive(Debug)]
+/// A counter in one of its windows. Whoever has a copy of it counts in the same cells.
+#[derive(Debug, Clone)]
 pub struct WindowCounter {
-    name: Arc<CounterName>,
+    counter: Arc<Counter>,
+    cells: Arc<Cells>,
+}
+
+impl WindowCounter {
+    /// An empty counter without a name.
+    pub fn new(window: Window) -> Self {
+        Self::named(CounterName::default(), window)
+    }
+
+    /// An empty counter.
+    pub fn named(name: CounterName, window: Window) -> Self {
+        Arc::new(Counter::named(name)).at(window)
+    }
+
+    pub(super) fn of(counter: &Arc<Counter>, cells: &Arc<Cells>) -> Self {
+        Self { counter: Arc::clone(counter), cells: Arc::clone(cells) }
+    }
+
+    /// The counter, of which this is one window.
+    pub fn counter(&self) -> &Arc<Counter> {
+        &self.counter
+    }
+
+    /// Whether the other one counts in the same cells.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.cells, &other.cells)
+    }
+
+    /// Where its cells are, for as long as somebody has it.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.cells).addr()
+    }
+
+    /// Whether somebody else has it too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.cells) > 1
+    }
+
+    /// Whether the other one counts the same, even when it is another one in memory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (one, two) = (&self.counter, &other.counter);
+        self.window == other.window && one.key == two.key && one.identity() == two.identity()
+    }
+}
+
+impl Deref for WindowCounter {
+    type Target = Cells;
+
+    fn deref(&self) -> &Cells {
+        &self.cells
+    }
+}
+
+/// What one window has counted.
+#[derive(Debug)]
+pub struct Cells {
     window: Window,
-    cells: [Cell; 3],
+    units: [Cell; 3],
     /// Where the store keeps it, in words of the store; 0 while nobody has said so.
     place: AtomicU64,
     // There is a window for each tenant and budget, and most of them need none of this.
@@ -50,25 +107,9 @@ struct More {
     announced: AtomicU8,
 }
 
-impl WindowCounter {
-    /// An empty counter without a name.
-    pub fn new(window: Window) -> Self {
-        Self::named(Arc::default(), window)
-    }
-
-    /// An empty counter.
-    pub fn named(name: Arc<CounterName>, window: Window) -> Self {
-        Self { name, window, cells: Default::default(), place: AtomicU64::default(), more: OnceLock::new() }
-    }
-
-    /// Which counter it is.
-    pub fn name(&self) -> &Arc<CounterName> {
-        &self.name
-    }
-
-    /// Whether the other one counts the same, even when it is another one in memory.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.window == other.window && self.name == other.name
+impl Cells {
+    pub(super) fn new(window: Window) -> Self {
+        Self { window, units: Default::default(), place: AtomicU64::default(), more: OnceLock::new() }
     }
 
     /// The window that is counted.
@@ -88,7 +129,7 @@ impl WindowCounter {
 
     /// The cell of a unit.
     pub fn cell(&self, unit: Unit) -> &Cell {
-        &self.cells[unit.index()]
+        &self.units[unit.index()]
     }
 
     /// The lease of a unit.
@@ -136,8 +177,10 @@ impl WindowCounter {
 /// The windows of one counter: the present one, or buckets.
 #[derive(Debug)]
 pub struct Counter {
-    name: Arc<CounterName>,
-    current: ArcSwapOption<WindowCounter>,
+    // All counters of a budget share its identity. A handle to that is half as long as the identity itself.
+    identity: Arc<Arc<str>>,
+    key: Arc<str>,
+    current: ArcSwapOption<Cells>,
     /// Of rings, which have no current window.
     pub(super) buckets: ArcSwap<Chain>,
     /// The latest moment it was asked for, in microseconds; coarse.
@@ -155,46 +198,58 @@ const TOUCH_MICROS: i64 = 1_000_000;
 
 impl Counter {
     /// A counter that has counted nothing.
-    pub fn named(name: CounterName) -> Self {
-        Self {
-            name: Arc::new(name),
-            current: ArcSwapOption::empty(),
-            buckets: Chain::empty(),
-            touched: AtomicI64::default(),
-        }
+    pub fn new(identity: Arc<Arc<str>>, key: Arc<str>) -> Self {
+        let (current, buckets) = (ArcSwapOption::empty(), Chain::empty());
+        Self { identity, key, current, buckets, touched: AtomicI64::default() }
+    }
+
+    /// The same, under a name that it shares with no other.
+    pub fn named(CounterName { identity, key }: CounterName) -> Self {
+        Self::new(Arc::new(identity), key)
+    }
+
+    /// What is counted: the budget's identity.
+    pub fn identity(&self) -> &Arc<str> {
+        &self.identity
+    }
+
+    /// The values of its `per` dimensions.
+    pub fn key(&self) -> &Arc<str> {
+        &self.key
     }
 
     /// Which counter it is.
-    pub fn name(&self) -> &CounterName {
-        &self.name
+    pub fn name(&self) -> CounterName {
+        CounterName { identity: Arc::clone(self.identity()), key: Arc::clone(&self.key) }
     }
 
     /// The counter of the window that holds `now`; `make` says which one that is when the present one does not.
     ///
     /// However many callers race, one window follows the other exactly once. When the clock jumps back, the newer window
     /// stays: what it has counted is not forgotten.
-    pub fn window(&self, now: Timestamp, make: impl FnOnce() -> Window) -> Arc<WindowCounter> {
+    pub fn window(self: &Arc<Self>, now: Timestamp, make: impl FnOnce() -> Window) -> WindowCounter {
         self.touch(now);
         if let Some(current) = self.current.load().as_ref().filter(|current| now < current.window.end) {
-            return Arc::clone(current);
+            return WindowCounter::of(self, current);
         }
-        let next = self.empty(make());
+        let next = Arc::new(Cells::new(make()));
         // Whoever was faster, or is later, has the window.
-        let kept = |current: &Option<Arc<WindowCounter>>| {
+        let kept = |current: &Option<Arc<Cells>>| {
             current.as_ref().filter(|current| next.window.start <= current.window.start).map(Arc::clone)
         };
         let before = self.current.rcu(|current| kept(current).or_else(|| Some(Arc::clone(&next))));
-        kept(&before).unwrap_or(next)
+        WindowCounter::of(self, &kept(&before).unwrap_or(next))
     }
 
-    /// A window of this counter that is not among its windows yet.
-    pub(super) fn empty(&self, window: Window) -> Arc<WindowCounter> {
-        Arc::new(WindowCounter::named(Arc::clone(&self.name), window))
+    /// A window of this counter that is not among its windows.
+    pub fn at(self: &Arc<Self>, window: Window) -> WindowCounter {
+        WindowCounter { counter: Arc::clone(self), cells: Arc::new(Cells::new(window)) }
     }
 
     /// The present window, or the latest bucket, if anything was ever counted.
-    pub fn present(&self) -> Option<Arc<WindowCounter>> {
-        self.current.load_full().or_else(|| self.buckets.load().latest())
+    pub fn present(self: &Arc<Self>) -> Option<WindowCounter> {
+        let cells = self.current.load_full().or_else(|| self.buckets.load().latest());
+        cells.map(|cells| WindowCounter { counter: Arc::clone(self), cells })
     }
 
     /// The latest moment it was asked for, give or take a second.
@@ -227,33 +282,33 @@ mod tests {
 
     #[test]
     fn little_is_kept_of_a_counter() {
-        // There are two of each for each of a hundred thousand tenants. With an `Arc`'s counts, these fill blocks of 48 and 112 bytes.
-        assert_eq!((size_of::<CounterName>(), size_of::<Counter>(), size_of::<WindowCounter>()), (32, 32, 96));
+        // There are two of each for each of a hundred thousand tenants. With an `Arc`'s counts, these fill blocks of 64 and 112 bytes.
+        assert_eq!((size_of::<Counter>(), size_of::<Cells>()), (48, 88));
     }
 
     #[test]
     fn a_window_is_kept_until_it_ends() {
-        let counter = Counter::default();
+        let counter = Arc::new(Counter::default());
         let first = counter.window(at(60), || minute(at(60)));
-        assert!(Arc::ptr_eq(&first, &counter.window(at(119), || unreachable!("the window has not ended"))));
+        assert!(first.is(&counter.window(at(119), || unreachable!("the window has not ended"))));
         let second = counter.window(at(120), || minute(at(120)));
-        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(!first.is(&second));
         assert_eq!(second.window(), minute(at(120)));
     }
 
     #[test]
     fn a_clock_that_jumps_back_keeps_the_newer_window() {
-        let counter = Counter::default();
+        let counter = Arc::new(Counter::default());
         let newer = counter.window(at(600), || minute(at(600)));
         newer.cell(Unit::Money).post(5);
         for now in [at(599), at(0), at(-5)] {
-            assert!(Arc::ptr_eq(&newer, &counter.window(now, || minute(now))));
+            assert!(newer.is(&counter.window(now, || minute(now))));
         }
     }
 
     #[test]
     fn a_late_settlement_lands_in_its_own_window() {
-        let counter = Counter::default();
+        let counter = Arc::new(Counter::default());
         let old = counter.window(at(0), || minute(at(0)));
         old.cell(Unit::Money).try_hold(10, 10).unwrap();
         let new = counter.window(at(60), || minute(at(60)));
@@ -263,7 +318,7 @@ mod tests {
 
     #[test]
     fn racers_roll_a_window_over_once() {
-        let counter = Counter::default();
+        let counter = Arc::new(Counter::default());
         let barrier = Barrier::new(8);
         std::thread::scope(|scope| {
             for _ in 0..8 {

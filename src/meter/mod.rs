@@ -15,16 +15,26 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use self::counter::{Counter, CounterName};
+use self::counter::Counter;
 use crate::domain::by_key::{ByKey, Keyed};
 use crate::domain::clock::Timestamp;
 
 /// The counters of one budget identity.
-type Keys = DashMap<ByKey<Arc<Counter>>, ()>;
+#[derive(Debug)]
+struct Family {
+    identity: Arc<Arc<str>>,
+    counters: DashMap<ByKey<Arc<Counter>>, ()>,
+}
+
+impl Family {
+    fn new(identity: &Arc<str>) -> Arc<Self> {
+        Arc::new(Self { identity: Arc::new(Arc::clone(identity)), counters: DashMap::new() })
+    }
+}
 
 impl Keyed for Counter {
     fn key(&self) -> &str {
-        &self.name().key
+        Self::key(self)
     }
 }
 
@@ -34,47 +44,48 @@ impl Keyed for Counter {
 /// its counters, and budgets that count the same share them.
 #[derive(Debug, Default)]
 pub struct Meter {
-    counters: DashMap<Arc<str>, Arc<Keys>>,
+    families: DashMap<Arc<str>, Arc<Family>>,
 }
 
 impl Meter {
     /// The counter of an identity and key (the values of the `per` dimensions); made on first use. Keep the answer. A key that is
     /// shared already, as a tenant's identifier is, is not copied.
     pub fn counter(&self, identity: &Arc<str>, key: impl AsRef<str> + Into<Arc<str>>) -> Arc<Counter> {
-        let keys = self.keys(identity);
-        if let Some(known) = keys.get(key.as_ref()) {
+        let family = self.family(identity);
+        if let Some(known) = family.counters.get(key.as_ref()) {
             return Arc::clone(&known.key().0);
         }
-        let name = CounterName { identity: Arc::clone(identity), key: key.into() };
-        let known = keys.entry(ByKey(Arc::new(Counter::named(name)))).or_insert(());
+        let counter = Counter::new(Arc::clone(&family.identity), key.into());
+        let known = family.counters.entry(ByKey(Arc::new(counter))).or_insert(());
         Arc::clone(&known.key().0)
     }
 
-    fn keys(&self, identity: &Arc<str>) -> Arc<Keys> {
-        if let Some(keys) = self.counters.get(identity) {
-            return Arc::clone(&keys);
+    fn family(&self, identity: &Arc<str>) -> Arc<Family> {
+        if let Some(family) = self.families.get(identity) {
+            return Arc::clone(&family);
         }
-        Arc::clone(&self.counters.entry(Arc::clone(identity)).or_default())
+        Arc::clone(&self.families.entry(Arc::clone(identity)).or_insert_with(|| Family::new(identity)))
     }
 
     /// The counter of an identity and key, if it was ever used.
     pub fn find(&self, identity: &str, key: &str) -> Option<Arc<Counter>> {
-        let keys = Arc::clone(&*self.counters.get(identity)?);
-        keys.get(key).map(|known| Arc::clone(&known.key().0))
+        let family = Arc::clone(&*self.families.get(identity)?);
+        family.counters.get(key).map(|known| Arc::clone(&known.key().0))
     }
 
     /// Visits every counter. The visitor must not call back into the meter.
     pub fn for_each(&self, mut visit: impl FnMut(&Arc<str>, &str, &Arc<Counter>)) {
-        for identity in &self.counters {
-            for entry in identity.value().iter() {
-                visit(identity.key(), &entry.key().0.name().key, &entry.key().0);
+        for family in &self.families {
+            for entry in &family.counters {
+                let ByKey(counter) = entry.key();
+                visit(family.key(), counter.key(), counter);
             }
         }
     }
 
     /// Drops the identities that no policy counts any more. Calls in flight settle into the `Arc`s they hold.
     pub fn retain(&self, mut wanted: impl FnMut(&str) -> bool) {
-        self.counters.retain(|identity, _| wanted(identity));
+        self.families.retain(|identity, _| wanted(identity));
     }
 
     /// Drops counters that nobody asked for since `before` and nobody holds. Their amounts are in the ledger, from which the
@@ -84,16 +95,16 @@ impl Meter {
     /// `before` is asked per identity, since each has windows of its own; `None` keeps it whole. A moment is kept a second
     /// longer, because [`Counter::touched`] is that coarse.
     pub fn forget_idle(&self, before: impl Fn(&str) -> Option<Timestamp>) {
-        for identity in &self.counters {
-            let Some(before) = before(identity.key()) else { continue };
+        for family in &self.families {
+            let Some(before) = before(family.key()) else { continue };
             let before = Timestamp::from_micros(before.micros().saturating_sub(1_000_000));
-            identity.value().retain(|ByKey(counter), ()| Arc::strong_count(counter) > 1 || counter.touched() >= before);
+            family.counters.retain(|ByKey(counter), ()| Arc::strong_count(counter) > 1 || counter.touched() >= before);
         }
     }
 
     /// How many counters there are.
     pub fn len(&self) -> usize {
-        self.counters.iter().map(|identity| identity.value().len()).sum()
+        self.families.iter().map(|family| family.counters.len()).sum()
     }
 
     /// Whether nothing has been counted.

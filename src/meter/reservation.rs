@@ -3,8 +3,6 @@
 //! A [`Reservation`] carries every window that counts its call, with a hold where a hard budget asks for one. It posts to
 //! each window exactly once; dropped without settlement it leaves no trace. It does not know prices or policies.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use super::cell;
@@ -16,7 +14,7 @@ use crate::domain::window::Window;
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// The budget's counter in the window of the call.
-    pub counter: &'a Arc<WindowCounter>,
+    pub counter: &'a WindowCounter,
     /// What is held, and within what.
     pub hold: Option<Hold>,
 }
@@ -34,12 +32,12 @@ pub struct Hold {
 
 impl<'a> Ask<'a> {
     /// Counts the call and holds nothing.
-    pub fn count(counter: &'a Arc<WindowCounter>) -> Self {
+    pub fn count(counter: &'a WindowCounter) -> Self {
         Self { counter, hold: None }
     }
 
     /// Counts the call and holds `amount` within `ceiling`.
-    pub fn hold(counter: &'a Arc<WindowCounter>, unit: Unit, amount: i64, ceiling: i64) -> Self {
+    pub fn hold(counter: &'a WindowCounter, unit: Unit, amount: i64, ceiling: i64) -> Self {
         Self { counter, hold: Some(Hold { unit, amount, ceiling }) }
     }
 }
@@ -80,7 +78,7 @@ impl From<cell::Refused> for Misfit {
 #[derive(Debug, Clone)]
 pub struct Posting {
     /// The counter.
-    pub counter: Arc<WindowCounter>,
+    pub counter: WindowCounter,
     /// The part of what was posted that came out of the lease. The rest was never held: a call outside the promise of a
     /// hard budget, or debt.
     pub covered: Amounts,
@@ -93,23 +91,23 @@ pub type Postings = SmallVec<[Posting; 4]>;
 ///
 /// A counter that a policy dropped and brought back is another one in memory, which has to be told, and the same one in the
 /// ledger; so it takes the place of the first.
-pub fn count_also(postings: &mut Postings, counter: &Arc<WindowCounter>, amounts: Amounts) {
-    if postings.iter().any(|known| Arc::ptr_eq(&known.counter, counter)) {
+pub fn count_also(postings: &mut Postings, counter: &WindowCounter, amounts: Amounts) {
+    if postings.iter().any(|known| known.counter.is(counter)) {
         return;
     }
     for unit in Unit::ALL {
         counter.cell(unit).post(amounts[unit.index()]);
     }
     match postings.iter_mut().find(|known| known.counter.is_same(counter)) {
-        Some(known) => known.counter = Arc::clone(counter),
-        None => postings.push(Posting { counter: Arc::clone(counter), covered: [0; 3] }),
+        Some(known) => known.counter = counter.clone(),
+        None => postings.push(Posting { counter: counter.clone(), covered: [0; 3] }),
     }
 }
 
 /// A window that counts the call, and what the call holds of it.
 #[derive(Debug)]
 struct Line {
-    counter: Arc<WindowCounter>,
+    counter: WindowCounter,
     held: Amounts,
     covered: Amounts,
     /// Requests that were counted at admission.
@@ -164,7 +162,7 @@ pub fn reserve(asks: &[Ask<'_>]) -> Result<Reservation, Refusal> {
 /// Whether a budget with room for one call admits one and refuses the second: asked at every start, before anything is
 /// admitted.
 pub fn holds_the_line() -> bool {
-    let counter = Arc::new(WindowCounter::new(Window::EVER));
+    let counter = WindowCounter::new(Window::EVER);
     counter.lease(Unit::Requests).grant(2, 0);
     let ask = [Ask::hold(&counter, Unit::Requests, 1, 1)];
     let first = reserve(&ask);
@@ -200,10 +198,10 @@ impl Reservation {
         Ok(())
     }
 
-    fn line(&mut self, counter: &Arc<WindowCounter>) -> &mut Line {
-        let known = self.lines.iter().position(|line| Arc::ptr_eq(&line.counter, counter));
+    fn line(&mut self, counter: &WindowCounter) -> &mut Line {
+        let known = self.lines.iter().position(|line| line.counter.is(counter));
         let index = known.unwrap_or_else(|| {
-            self.lines.push(Line { counter: Arc::clone(counter), held: [0; 3], covered: [0; 3], requests: 0 });
+            self.lines.push(Line { counter: counter.clone(), held: [0; 3], covered: [0; 3], requests: 0 });
             self.lines.len() - 1
         });
         &mut self.lines[index]
@@ -236,7 +234,7 @@ impl Reservation {
     }
 
     /// The windows that count the call.
-    pub fn windows(&self) -> impl Iterator<Item = &Arc<WindowCounter>> {
+    pub fn windows(&self) -> impl Iterator<Item = &WindowCounter> {
         self.lines.iter().map(|line| &line.counter)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 
-use super::counter::{Counter, WindowCounter};
+use super::counter::{Cells, Counter, WindowCounter};
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Unit;
 use crate::domain::window::{Ring, Window};
@@ -20,7 +20,7 @@ const NEVER: i64 = i64::MIN;
 /// The buckets of a counter that there are, oldest first, and when each step was announced last.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
-    buckets: Vec<Arc<WindowCounter>>,
+    buckets: Vec<Arc<Cells>>,
     /// Nothing is kept until a step was announced.
     told: Option<Arc<Told>>,
 }
@@ -37,53 +37,54 @@ impl Chain {
     }
 
     /// The latest bucket.
-    pub(super) fn latest(&self) -> Option<Arc<WindowCounter>> {
+    pub(super) fn latest(&self) -> Option<Arc<Cells>> {
         self.buckets.last().map(Arc::clone)
     }
 }
 
 impl Counter {
     /// The bucket of a call at `now`. When the clock jumps back, the bucket of that time counts; the later ones count too.
-    pub fn bucket(&self, now: Timestamp, ring: Ring) -> Arc<WindowCounter> {
+    pub fn bucket(self: &Arc<Self>, now: Timestamp, ring: Ring) -> WindowCounter {
         self.touch(now);
         if let Some(bucket) = self.buckets.load().find(now) {
-            return bucket;
+            return WindowCounter::of(self, bucket);
         }
         self.insert(ring.bucket(now), ring, now)
     }
 
     /// The bucket of a call that was admitted at `at`, perhaps long ago. One that has left is not taken back: it belongs to no
     /// sum any more, and only the ledger counts in it.
-    pub fn bucket_of(&self, at: Timestamp, ring: Ring) -> Arc<WindowCounter> {
+    pub fn bucket_of(self: &Arc<Self>, at: Timestamp, ring: Ring) -> WindowCounter {
         self.touch(at);
         let latest = {
             let chain = self.buckets.load();
             if let Some(bucket) = chain.find(at) {
-                return bucket;
+                return WindowCounter::of(self, bucket);
             }
             chain.buckets.last().map_or(at, |latest| latest.window().start.max(at))
         };
         let window = ring.bucket(at);
         if !ring.keeps() && window.end <= ring.since(latest) {
-            return self.empty(window);
+            return self.at(window);
         }
         self.insert(window, ring, latest)
     }
 
     /// The bucket of exactly that window, if it still counts; of other counters the present window, if it is that.
-    pub fn find(&self, window: Window) -> Option<Arc<WindowCounter>> {
-        let is_that = |counter: &&Arc<WindowCounter>| counter.window() == window;
-        let bucket = self.buckets.load().buckets.iter().find(is_that).map(Arc::clone);
-        bucket.or_else(|| self.present().filter(|present| is_that(&present)))
+    pub fn find(self: &Arc<Self>, window: Window) -> Option<WindowCounter> {
+        let chain = self.buckets.load();
+        let bucket = chain.buckets.iter().find(|bucket| bucket.window() == window);
+        let bucket = bucket.map(|bucket| WindowCounter::of(self, bucket));
+        bucket.or_else(|| self.present().filter(|present| present.window() == window))
     }
 
-    fn insert(&self, window: Window, ring: Ring, now: Timestamp) -> Arc<WindowCounter> {
-        let fresh = self.empty(window);
+    fn insert(self: &Arc<Self>, window: Window, ring: Ring, now: Timestamp) -> WindowCounter {
+        let fresh = Arc::new(Cells::new(window));
         let before = self.buckets.rcu(|chain| match chain.find(window.start) {
             Some(_) => Arc::clone(chain),
             None => Arc::new(chain.with(&fresh, ring, now)),
         });
-        before.find(window.start).unwrap_or(fresh)
+        WindowCounter::of(self, before.find(window.start).unwrap_or(&fresh))
     }
 
     /// What counts at `now`, in doubt included, holds excluded; and the window that this is said of. It has no beginning, and
@@ -94,7 +95,7 @@ impl Counter {
         if !chain.is_live(ring, now) {
             return (0, Window { start: Window::EVER.start, end: ring.leaves(ring.bucket(now)).unwrap_or(NEVER_ENDS) });
         }
-        let used = |bucket: &Arc<WindowCounter>| bucket.cell(unit).used();
+        let used = |bucket: &Arc<Cells>| bucket.cell(unit).used();
         let total = chain.counting(ring, now).fold(0, |sum: i64, bucket| sum.saturating_add(used(bucket)));
         let mut left = total;
         let last = chain.counting(ring, now).find(|bucket| {
@@ -159,13 +160,13 @@ fn still_told(at: i64, now: Timestamp, ring: Ring) -> bool {
     at != NEVER && (ring.keeps() || at > ring.since(now).micros())
 }
 
-fn is_empty(bucket: &WindowCounter) -> bool {
+fn is_empty(bucket: &Cells) -> bool {
     Unit::ALL.into_iter().all(|unit| (bucket.cell(unit).used(), bucket.cell(unit).committed()) == (0, 0))
 }
 
 impl Chain {
-    fn find(&self, at: Timestamp) -> Option<Arc<WindowCounter>> {
-        self.buckets.iter().rev().find(|bucket| bucket.window().contains(at)).map(Arc::clone)
+    fn find(&self, at: Timestamp) -> Option<&Arc<Cells>> {
+        self.buckets.iter().rev().find(|bucket| bucket.window().contains(at))
     }
 
     /// Where nothing leaves: whether a call was counted lately. Refusals leave nothing behind, here as in the ledger.
@@ -175,13 +176,13 @@ impl Chain {
     }
 
     /// The buckets that count at `now`, oldest first.
-    fn counting(&self, ring: Ring, now: Timestamp) -> impl Iterator<Item = &Arc<WindowCounter>> {
+    fn counting(&self, ring: Ring, now: Timestamp) -> impl Iterator<Item = &Arc<Cells>> {
         let since = ring.since(now);
         self.buckets.iter().filter(move |bucket| ring.keeps() || bucket.window().end > since)
     }
 
     /// Those that count at `now`, and another one.
-    fn with(&self, fresh: &Arc<WindowCounter>, ring: Ring, now: Timestamp) -> Self {
+    fn with(&self, fresh: &Arc<Cells>, ring: Ring, now: Timestamp) -> Self {
         let live = self.is_live(ring, now);
         let counting = self.counting(ring, now).filter(|_| live);
         let mut buckets: Vec<_> = counting.map(Arc::clone).collect();

@@ -119,7 +119,7 @@ fn counter_views(gateway: &Gateway, tenant: Option<&TenantId>) -> Vec<CounterVie
 }
 
 /// What a counter holds now, and the window that this is said of: that of the calendar, or the buckets that count.
-fn held(counter: &Counter, ring: Option<Ring>, now: Timestamp) -> Option<(Window, Amounts)> {
+fn held(counter: &Arc<Counter>, ring: Option<Ring>, now: Timestamp) -> Option<(Window, Amounts)> {
     if let Some(ring) = ring {
         let standing = |unit| counter.ring_standing(now, ring, (unit, i64::MAX));
         return Some((standing(Unit::Money).1, Unit::ALL.map(|unit| standing(unit).0)));
@@ -221,7 +221,7 @@ fn forecast(standing: &Standing, now: Timestamp) -> Option<u32> {
 }
 
 /// Where a counter stands in its present window, if it has one.
-fn standing(counter: &Counter, (at, budget, limit): (usize, &Budget, i64), now: Timestamp) -> Option<Standing> {
+fn standing(counter: &Arc<Counter>, (at, budget, limit): (usize, &Budget, i64), now: Timestamp) -> Option<Standing> {
     if let Some(ring) = budget.span.ring() {
         let (used, window) = counter.ring_standing(now, ring, (budget.unit, limit));
         return Some(Standing { budget: at, limit, used, window, decide_opened: None });

@@ -1,7 +1,6 @@
 //! The invariants of the accounting, asserted by their names.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use plimsoll::domain::clock::Timestamp;
 use plimsoll::domain::standing::{Amounts, Unit};
@@ -51,9 +50,9 @@ impl Life {
         }
     }
 
-    fn held(&self, counter: &Arc<WindowCounter>) -> i64 {
+    fn held(&self, counter: &WindowCounter) -> i64 {
         let holds = self.flights.iter().map(|flight| {
-            let here = flight.lines.iter().any(|line| line.hard && Arc::ptr_eq(&line.counter, counter));
+            let here = flight.lines.iter().any(|line| line.hard && line.counter.is(counter));
             if here { flight.hold } else { 0 }
         });
         holds.sum()
@@ -67,7 +66,7 @@ impl Life {
             let held = self.held(counter);
             assert_eq!(cell.committed() - cell.used(), held, "I1 conservation: held of {name:?}: {}", self.place());
             // Of a window that is over a counter that came back need not know what ends late: nobody asks it any more.
-            let present = self.present(*name).is_some_and(|present| Arc::ptr_eq(present, counter));
+            let present = self.present(*name).is_some_and(|present| present.is(counter));
             let alone = self.generations.iter().filter(|(known, _)| known == name).count() == 1;
             let present = present && (alone || self.is_asked(counter));
             let known = !self.unrestored.contains(name) && !self.books.forgotten.contains(name);
@@ -79,8 +78,7 @@ impl Life {
             let expected = book.money().0 + posted[0] + book.money().1 + in_doubt[0];
             assert_eq!(cell.used(), expected, "I6 memory = ledger: {name:?}: {}", self.place());
             let open = self.flights.iter().filter(|flight| flight.left);
-            let open =
-                open.filter(|flight| flight.lines.iter().any(|line| Arc::ptr_eq(&line.counter, counter))).count();
+            let open = open.filter(|flight| flight.lines.iter().any(|line| line.counter.is(counter))).count();
             let requests = book.posted[2] + posted[2] + i64::try_from(open).expect("a small number");
             let counted = counter.cell(Unit::Requests).used();
             assert_eq!(counted, requests, "I6 memory = ledger: requests of {name:?}: {}", self.place());
@@ -215,8 +213,7 @@ impl Life {
 
     /// Nothing could be leased for a call: at most what older counters of the same name keep free stood in its way.
     pub(super) fn check_stranding(&self, line: &Line, hold: i64) {
-        let older =
-            self.generations.iter().filter(|(name, one)| *name == line.name && !Arc::ptr_eq(one, &line.counter));
+        let older = self.generations.iter().filter(|(name, one)| *name == line.name && !one.is(&line.counter));
         let stranded: i64 = older.map(|(_, one)| one.lease(Unit::Money).free()).sum();
         let same = self.generations.iter().filter(|(name, _)| *name == line.name);
         let in_flight: i64 = same.map(|(_, one)| self.held(one)).sum();

@@ -61,7 +61,7 @@ impl Budget {
         Window { start: Timestamp::from_seconds(start), end: Timestamp::from_seconds(start + self.seconds) }
     }
 
-    fn counter(&self, meter: &Meter, tenant: usize, at: i64) -> Arc<WindowCounter> {
+    fn counter(&self, meter: &Meter, tenant: usize, at: i64) -> WindowCounter {
         let counter = meter.counter(&self.identity, self.key_text(self.key(tenant)));
         counter.window(Timestamp::from_seconds(at), || self.window(at))
     }
@@ -126,7 +126,7 @@ pub(super) struct Life {
     pub(super) queue: Vec<Sent>,
     pub(super) flights: Vec<Flight>,
     /// Every counter in memory since the last start; of one name the last is the present one.
-    pub(super) generations: Vec<(Name, Arc<WindowCounter>)>,
+    pub(super) generations: Vec<(Name, WindowCounter)>,
     /// Counters that began empty although the store knows them: their window was not the present one at the start.
     pub(super) unrestored: BTreeSet<Name>,
     pub(super) books: Books,
@@ -236,16 +236,16 @@ impl Life {
     }
 
     pub(super) fn name(&self, counter: &WindowCounter) -> Name {
-        let named = counter.name();
-        let budget = self.budgets.iter().position(|budget| budget.identity == named.identity).expect("a budget");
-        let key = TENANTS.iter().position(|tenant| **tenant == *named.key).unwrap_or(0);
+        let named = counter.counter();
+        let budget = self.budgets.iter().position(|budget| budget.identity == *named.identity()).expect("a budget");
+        let key = TENANTS.iter().position(|tenant| **tenant == **named.key()).unwrap_or(0);
         (budget, key, counter.window().start.seconds())
     }
 
     /// Notes a counter in memory. `filled`: it was told what the store knows.
-    fn meet(&mut self, counter: &Arc<WindowCounter>, filled: bool) -> Name {
+    fn meet(&mut self, counter: &WindowCounter, filled: bool) -> Name {
         let name = self.name(counter);
-        if !self.generations.iter().any(|(_, known)| Arc::ptr_eq(known, counter)) {
+        if !self.generations.iter().any(|(_, known)| known.is(counter)) {
             let book = self.books.counters.get(&name);
             let is_new = book.is_none_or(|book| book.money() == (0, 0) && book.posted == [0; 3]);
             let is_queued = self.queue.iter().any(|sent| {
@@ -256,7 +256,7 @@ impl Life {
             } else if !is_new || is_queued {
                 self.unrestored.insert(name);
             }
-            self.generations.push((name, Arc::clone(counter)));
+            self.generations.push((name, counter.clone()));
         }
         name
     }

@@ -13,7 +13,7 @@ use super::books::Name;
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) name: Name,
-    pub(super) counter: Arc<WindowCounter>,
+    pub(super) counter: WindowCounter,
     /// Whether it holds the call's money, or only counts it.
     pub(super) hard: bool,
 }

@@ -13,12 +13,12 @@ use crate::policy::identity::Identity;
 /// Counts every tenant's calls by calendar month in UTC.
 pub(super) const MONTH: &str = r#"{"budget":"tenant_month","per":["tenantId"],"span":"month","zone":"UTC"}"#;
 
-pub(super) fn month(tenant: &str) -> Arc<WindowCounter> {
+pub(super) fn month(tenant: &str) -> WindowCounter {
     let identity = Identity::parse(MONTH, &Patterns::default()).expect("an identity");
     let probe = entry("probe", tenant, None);
     let (key, window) = identity.place(&probe.dimensions(), probe.admitted_at).expect("a counter");
     let name = CounterName { identity: Arc::from(MONTH), key: Arc::from(key) };
-    Arc::new(WindowCounter::named(Arc::new(name), window))
+    WindowCounter::named(name, window)
 }
 
 pub(super) fn price() -> Arc<PriceRow> {
@@ -26,16 +26,16 @@ pub(super) fn price() -> Arc<PriceRow> {
 }
 
 /// A row that is priced and counted as a gateway does it.
-pub(super) fn counted(id: &str, counter: &Arc<WindowCounter>) -> LedgerEntry {
+pub(super) fn counted(id: &str, counter: &WindowCounter) -> LedgerEntry {
     let price = price();
-    let plain = entry(id, &counter.name().key, None);
+    let plain = entry(id, counter.counter().key(), None);
     let cost = price.cost(&plain.usage);
-    let posting = Posting { counter: Arc::clone(counter), covered: [0; 3] };
+    let posting = Posting { counter: counter.clone(), covered: [0; 3] };
     LedgerEntry { cost, price: Some(price), postings: [posting].into_iter().collect(), ..plain }
 }
 
 /// A ledger whose month is complete, with rows of two tenants.
-pub(super) fn books(place: &Place) -> (Ledger, [Arc<WindowCounter>; 2]) {
+pub(super) fn books(place: &Place) -> (Ledger, [WindowCounter; 2]) {
     let ledger = Ledger::open(&place.path).expect("a new ledger");
     ledger.seeded(Vec::new(), vec![Arc::from(MONTH)], Timestamp::default()).expect("a disk");
     let counters = [month("globex"), month("acme-corp")];
@@ -67,7 +67,7 @@ fn evidence_replaces_a_call_in_doubt_once_and_the_books_stay_whole() {
     let place = place();
     let (ledger, counters) = books(&place);
     counters[0].cell(Unit::Money).post(777);
-    let live = |name: &CounterName, _| (*name.key == *"globex").then(|| Arc::clone(&counters[0]));
+    let live = |name: &CounterName, _| (*name.key == *"globex").then(|| counters[0].clone());
     let doubts = ledger.reader().all_in_doubt().expect("rows");
     assert_eq!((doubts.len(), &*doubts[0].id, doubts[0].amount), (1, "req_8", 777));
     let settle = |id, evidence: &Evidence| ledger.settle_doubt(id, evidence, &live).expect("a disk");

@@ -139,7 +139,7 @@ fn what_an_earlier_life_of_a_budget_left_behind_is_left_out() {
         store.begin_run(&[]).expect("a run");
         let identities = vec![Arc::from(MONTH)];
         let grant = Record::Grant(Grant {
-            counter: Arc::clone(&globex),
+            counter: globex.clone(),
             unit: crate::domain::standing::Unit::Money,
             need: 10,
             want: 10,
@@ -178,7 +178,7 @@ fn a_correction_that_cannot_be_written_whole_is_not_written_at_all() {
     let refusal = "CREATE TRIGGER no BEFORE INSERT ON entry WHEN new.adjusts IS NOT NULL AND new.basis = 'exact'
         BEGIN SELECT RAISE(ROLLBACK, 'no'); END";
     connection.execute_batch(refusal).expect("a trigger");
-    let live = |_: &crate::meter::counter::CounterName, _| Some(Arc::clone(&counters[0]));
+    let live = |_: &crate::meter::counter::CounterName, _| Some(counters[0].clone());
     assert!(ledger.settle_doubt("req_8", &evidence(500), &live).is_err());
     assert_eq!(cell.used(), before, "nobody was told");
     ledger.close();

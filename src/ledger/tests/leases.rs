@@ -15,18 +15,17 @@ const WINDOW: Window =
 const NEXT: Window =
     Window { start: Timestamp::from_seconds(1_797_000_000), end: Timestamp::from_seconds(1_800_000_000) };
 
-fn counter(identity: &str, key: &str) -> Arc<WindowCounter> {
+fn counter(identity: &str, key: &str) -> WindowCounter {
     in_window(identity, key, WINDOW)
 }
 
-fn in_window(identity: &str, key: &str, window: Window) -> Arc<WindowCounter> {
+fn in_window(identity: &str, key: &str, window: Window) -> WindowCounter {
     let name = CounterName { identity: Arc::from(identity), key: Arc::from(key) };
-    Arc::new(WindowCounter::named(Arc::new(name), window))
+    WindowCounter::named(name, window)
 }
 
-fn posted(entry: LedgerEntry, to: &[(&Arc<WindowCounter>, i64)]) -> LedgerEntry {
-    let postings =
-        to.iter().map(|(counter, covered)| Posting { counter: Arc::clone(counter), covered: [*covered, 0, 0] });
+fn posted(entry: LedgerEntry, to: &[(&WindowCounter, i64)]) -> LedgerEntry {
+    let postings = to.iter().map(|&(counter, covered)| Posting { counter: counter.clone(), covered: [covered, 0, 0] });
     LedgerEntry { postings: postings.collect(), ..entry }
 }
 
@@ -42,8 +41,8 @@ fn attempt(entry: LedgerEntry) -> Record {
     Record::Attempt(Box::new(entry))
 }
 
-fn ask(counter: &Arc<WindowCounter>, need: i64, want: i64, ceiling: i64) -> Record {
-    Record::Grant(Grant { counter: Arc::clone(counter), unit: Unit::Money, need, want, ceiling })
+fn ask(counter: &WindowCounter, need: i64, want: i64, ceiling: i64) -> Record {
+    Record::Grant(Grant { counter: counter.clone(), unit: Unit::Money, need, want, ceiling })
 }
 
 #[test]
@@ -275,7 +274,7 @@ async fn an_orderly_end_returns_every_lease() {
     let place = place();
     let ledger = Ledger::open(&place.path).expect("a new ledger");
     let globex = counter("month", "globex");
-    let wanted = Wanted { counter: Arc::clone(&globex), unit: Unit::Money, need: 10, ceiling: 1_000 };
+    let wanted = Wanted { counter: globex.clone(), unit: Unit::Money, need: 10, ceiling: 1_000 };
     assert!(ledger.lease(wanted.clone()).await);
     assert_eq!(globex.lease(Unit::Money).free(), 40);
     assert!(!ledger.lease(Wanted { ceiling: 49, ..wanted }).await, "9 are left");
@@ -295,8 +294,8 @@ fn a_new_identity_counts_the_rows_before_and_after_it_once() {
     let ledger = Ledger::open(&place.path).expect("a new ledger");
     write(&ledger, [entry("a", "globex", Some(1)), entry("b", "globex", Some(2))]);
     let all = counter("all", "");
-    let counted = Arc::clone(&all);
-    let rules = Rules { snapshot: 2, counters: Arc::new(move |_| vec![Arc::clone(&counted)]) };
+    let counted = all.clone();
+    let rules = Rules { snapshot: 2, counters: Arc::new(move |_| vec![counted.clone()]) };
     let last = ledger.begin(rules, vec![Arc::from("all")]).expect("rules");
     let mut before = 0;
     ledger.reader().replay(Timestamp::default(), last, &mut |_, _, amounts, _| before += amounts[0]).expect("rows");
@@ -304,7 +303,7 @@ fn a_new_identity_counts_the_rows_before_and_after_it_once() {
     let early = entry("c", "globex", Some(4));
     let late = LedgerEntry { snapshot: 2, ..posted(entry("d", "globex", Some(8)), &[(&all, 0)]) };
     write(&ledger, [early, late]);
-    let seed = Seed { counter: Arc::clone(&all), posted: [before, 0, 0], in_doubt: [0; 3] };
+    let seed = Seed { counter: all.clone(), posted: [before, 0, 0], in_doubt: [0; 3] };
     ledger.seeded(vec![seed], vec![Arc::from("all")], Timestamp::default()).expect("a disk");
     assert_eq!(stored(&ledger.reader())[0].posted[0], 15);
     assert_eq!(all.cell(Unit::Money).used(), 4, "memory is told of what it could not know");

@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use super::*;
 
 /// A counter with more leased than any limit here.
-fn window() -> Arc<WindowCounter> {
+fn window() -> WindowCounter {
     let counter = WindowCounter::new(Window::EVER);
     for unit in Unit::ALL {
         counter.lease(unit).grant(LEASED, 0);
     }
-    Arc::new(counter)
+    counter
 }
 
 const LEASED: i64 = 1_000_000;
@@ -111,7 +111,7 @@ proptest! {
         let mut covered = HashMap::new();
         let mut tally = |postings: Postings| {
             for Posting { counter, covered: part } in postings {
-                *covered.entry(Arc::as_ptr(&counter)).or_insert(0) += part[0];
+                *covered.entry(counter.address()).or_insert(0) += part[0];
             }
         };
         for (dropped, hold, cost, first) in calls {
@@ -138,7 +138,7 @@ proptest! {
         for counter in [&hard, &harder, &soft] {
             prop_assert_eq!(money(counter), (posted, posted));
             // What a lease covered is spent of it, and everything else is free again.
-            prop_assert_eq!(counter.lease(Unit::Money).free(), LEASED - covered.get(&Arc::as_ptr(counter)).unwrap_or(&0));
+            prop_assert_eq!(counter.lease(Unit::Money).free(), LEASED - covered.get(&counter.address()).unwrap_or(&0));
         }
     }
 }

@@ -19,7 +19,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(1_795_000_020 + seconds)
 }
 
-fn post(counter: &Counter, now: Timestamp, span: Span, amount: i64) {
+fn post(counter: &Arc<Counter>, now: Timestamp, span: Span, amount: i64) {
     counter.bucket(now, ring(span)).cell(Unit::Money).post(amount);
 }
 
@@ -30,7 +30,7 @@ fn used(counter: &Counter, now: Timestamp, span: Span) -> i64 {
 // Mutations: buckets that end at `since` count; nothing is left out; `find` looks at the present bucket only.
 #[test]
 fn what_was_used_leaves_bucket_by_bucket() {
-    let counter = Counter::default();
+    let counter = Arc::new(Counter::default());
     post(&counter, at(0), HOUR, 70);
     post(&counter, at(1_800), HOUR, 20);
     assert_eq!(used(&counter, at(3_599), HOUR), 90);
@@ -42,7 +42,7 @@ fn what_was_used_leaves_bucket_by_bucket() {
 
 #[test]
 fn it_resets_when_so_much_has_left_that_the_limit_is_not_reached() {
-    let counter = Counter::default();
+    let counter = Arc::new(Counter::default());
     let end =
         |limit| counter.ring_standing(at(600), ring(HOUR), (Unit::Money, limit)).1.end.seconds() - at(0).seconds();
     post(&counter, at(0), HOUR, 10);
@@ -57,14 +57,14 @@ fn it_resets_when_so_much_has_left_that_the_limit_is_not_reached() {
 
 #[test]
 fn a_call_that_ends_late_posts_to_its_own_bucket() {
-    let counter = Counter::default();
+    let counter = Arc::new(Counter::default());
     let old = counter.bucket(at(0), ring(HOUR));
     post(&counter, at(1_800), HOUR, 5);
     old.cell(Unit::Money).post(7);
     assert_eq!(used(&counter, at(1_801), HOUR), 12);
     assert_eq!(used(&counter, at(3_660), HOUR), 5);
     // A later policy finds the same bucket while it counts, and after that one that no sum knows.
-    assert!(Arc::ptr_eq(&old, &counter.bucket_of(at(3), ring(HOUR))));
+    assert!(old.is(&counter.bucket_of(at(3), ring(HOUR))));
     post(&counter, at(9_000), HOUR, 1);
     let gone = counter.bucket_of(at(3), ring(HOUR));
     gone.cell(Unit::Money).post(100);
@@ -73,7 +73,7 @@ fn a_call_that_ends_late_posts_to_its_own_bucket() {
 
 #[test]
 fn a_clock_that_jumps_back_forgets_nothing() {
-    let counter = Counter::default();
+    let counter = Arc::new(Counter::default());
     post(&counter, at(7_200), HOUR, 3);
     post(&counter, at(600), HOUR, 4);
     assert_eq!(counter.bucket(at(600), ring(HOUR)).window(), ring(HOUR).bucket(at(600)));
@@ -83,7 +83,7 @@ fn a_clock_that_jumps_back_forgets_nothing() {
 
 #[test]
 fn a_workflow_keeps_everything_until_it_was_idle_for_a_week() {
-    let counter = Counter::default();
+    let counter = Arc::new(Counter::default());
     for day in 0..20 {
         post(&counter, at(day * DAY), Span::Workflow, 1);
         assert_eq!(used(&counter, at(day * DAY), Span::Workflow), day + 1);
@@ -100,7 +100,7 @@ fn a_workflow_keeps_everything_until_it_was_idle_for_a_week() {
 // Mutation: a bucket in which nothing was counted keeps a workflow in use.
 #[test]
 fn refusals_do_not_keep_a_workflow_in_use() {
-    let counter = Counter::default();
+    let counter = Arc::new(Counter::default());
     post(&counter, at(0), Span::Workflow, 100);
     for day in 1..=WORKFLOW_IDLE_DAYS {
         counter.bucket(at(day * DAY), ring(Span::Workflow));
@@ -111,7 +111,7 @@ fn refusals_do_not_keep_a_workflow_in_use() {
 
 #[test]
 fn a_step_is_told_of_once_in_the_time_that_counts() {
-    let counter = Counter::default();
+    let counter = Arc::new(Counter::default());
     let tell = |seconds, steps| counter.announce_again(steps, at(seconds), ring(HOUR));
     assert_eq!(tell(0, 0b01), 0b01);
     assert_eq!(tell(60, 0b11), 0b10);
@@ -126,7 +126,7 @@ fn a_step_is_told_of_once_in_the_time_that_counts() {
 
 #[test]
 fn racers_find_one_bucket_and_one_of_them_tells() {
-    let counter = Counter::default();
+    let counter = Arc::new(Counter::default());
     let (barrier, told) = (Barrier::new(8), AtomicI64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -147,9 +147,9 @@ fn racers_find_one_bucket_and_one_of_them_tells() {
 // Mutation: whoever comes second adds a bucket all the same.
 #[test]
 fn who_comes_second_takes_the_bucket_of_who_came_first() {
-    let (counter, window) = (Counter::default(), ring(HOUR).bucket(at(0)));
+    let (counter, window) = (Arc::new(Counter::default()), ring(HOUR).bucket(at(0)));
     let first = counter.insert(window, ring(HOUR), at(0));
-    assert!(Arc::ptr_eq(&first, &counter.insert(window, ring(HOUR), at(0))));
+    assert!(first.is(&counter.insert(window, ring(HOUR), at(0))));
     assert_eq!(counter.buckets.load().buckets.len(), 1);
 }
 
@@ -159,7 +159,7 @@ proptest! {
     fn a_ring_is_the_sum_of_what_was_posted_in_its_time(
         posts in prop::collection::vec((0_i64..400, 1_i64..100), 1..120), minutes in 1_u64..300,
     ) {
-        let (counter, span) = (Counter::default(), Span::Rolling(Duration::from_mins(minutes)));
+        let (counter, span) = (Arc::new(Counter::default()), Span::Rolling(Duration::from_mins(minutes)));
         let (mut now, mut all) = (at(0), Vec::new());
         for (passed, amount) in posts {
             now = now.after(Duration::from_secs(passed.unsigned_abs()));

@@ -44,7 +44,7 @@ proptest! {
         prop_assert_eq!(row.bound(input, output).map(Money::nano), exact);
         // What the gateway holds for a bound that does not fit.
         let hold = row.bound(input, output).map_or(i64::MAX, Money::nano);
-        let counter = std::sync::Arc::new(WindowCounter::new(Window::EVER));
+        let counter = WindowCounter::new(Window::EVER);
         counter.lease(Unit::Money).grant(i64::MAX, 0);
         counter.cell(Unit::Money).post(1);
         let fits = reserve(&[Ask::hold(&counter, Unit::Money, hold, ceiling)]).is_ok();
@@ -57,7 +57,7 @@ proptest! {
         posts in prop::collection::vec((0_u32..40, 0..=i64::MAX), 1..12),
     ) {
         let posts: Vec<i64> = posts.into_iter().map(|(shift, amount)| amount >> shift).collect();
-        let counter = std::sync::Arc::new(WindowCounter::new(Window::EVER));
+        let counter = WindowCounter::new(Window::EVER);
         counter.lease(Unit::Money).grant(i64::MAX, 0);
         for amount in &posts {
             counter.cell(Unit::Money).post(*amount);

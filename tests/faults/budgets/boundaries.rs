@@ -8,7 +8,7 @@ use plimsoll::domain::clock::{Clock, ManualClock, Timestamp};
 use plimsoll::domain::standing::Unit;
 use plimsoll::domain::window::{Period, Window, calendar_window};
 use plimsoll::meter::Meter;
-use plimsoll::meter::counter::Counter;
+use plimsoll::meter::counter::{Counter, WindowCounter};
 use plimsoll::meter::reservation::{Ask, reserve};
 use plimsoll::sim::Script;
 use proptest::prelude::*;
@@ -87,18 +87,17 @@ proptest! {
         jumps in jumps(),
     ) {
         let zone = jiff::tz::TimeZone::get(zone).expect("a zone");
-        let (counter, mut now) = (Counter::default(), at(start));
-        let (mut windows, mut posted) = (Vec::<Arc<_>>::new(), 0);
+        let (counter, mut now) = (Arc::new(Counter::default()), at(start));
+        let (mut windows, mut posted) = (Vec::<WindowCounter>::new(), 0);
         let mut open = Vec::new();
         for jump in jumps {
             now = Timestamp::from_seconds(now.seconds() + jump);
             let window = counter.window(now, || calendar_window(period, &zone, now));
             prop_assert!(window.window().contains(now) || now < window.window().start, "{now} is past its window");
-            if let Some(last) = windows.last() {
-                let before: &Arc<plimsoll::meter::counter::WindowCounter> = last;
+            if let Some(before) = windows.last() {
                 prop_assert!(window.window().start >= before.window().start, "a window came back");
                 let same = window.window() == before.window();
-                prop_assert_eq!(Arc::ptr_eq(&window, before), same, "a window began twice");
+                prop_assert_eq!(window.is(before), same, "a window began twice");
             }
             window.lease(Unit::Money).grant(3, 0);
             open.push(reserve(&[Ask::hold(&window, Unit::Money, 3, i64::MAX)]).expect("room"));
@@ -109,7 +108,7 @@ proptest! {
             windows.push(window);
         }
         drop(open);
-        windows.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        windows.dedup_by(|one, other| one.is(other));
         let sum: i64 = windows.iter().map(|window| window.cell(Unit::Money).committed()).sum();
         prop_assert_eq!(sum, posted, "every call is in the window that admitted it, once");
     }
@@ -175,7 +174,7 @@ fn c12_a_late_settlement_on_a_retired_counter_credits_nothing_twice() {
     let (meter, identity) = (Meter::default(), Arc::<str>::from("budget"));
     let hour = |from: i64| Window { start: Timestamp::from_seconds(from), end: Timestamp::from_seconds(from + 3_600) };
     let counter = |now: i64| meter.counter(&identity, "globex").window(Timestamp::from_seconds(now), || hour(now));
-    let money = |window: &plimsoll::meter::counter::WindowCounter| {
+    let money = |window: &WindowCounter| {
         let cell = window.cell(Unit::Money);
         (cell.used(), cell.committed())
     };
@@ -187,7 +186,7 @@ fn c12_a_late_settlement_on_a_retired_counter_credits_nothing_twice() {
     let second = counter(3_600);
     meter.retain(|_| false);
     let third = counter(3_600);
-    assert!(!Arc::ptr_eq(&second, &third));
+    assert!(!second.is(&third));
     late.settle([20, 0, 0]);
     doubtful.settle([30, 0, 0]);
     drop(dropped);

@@ -26,8 +26,8 @@ fn many(usual: usize, long: usize) -> usize {
 }
 
 /// A counter of which the store has leased plenty: the ceiling decides.
-fn leased() -> Arc<WindowCounter> {
-    let counter = Arc::new(WindowCounter::new(Window::EVER));
+fn leased() -> WindowCounter {
+    let counter = WindowCounter::new(Window::EVER);
     counter.lease(Unit::Money).grant(1 << 50, 0);
     counter
 }

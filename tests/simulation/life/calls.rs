@@ -135,7 +135,7 @@ impl Life {
             if !posting.counter.window().contains(at) {
                 self.books.misdated.insert(name);
                 // A counter that came back meanwhile does not know a row of another time.
-                let present = self.present(name).is_some_and(|present| Arc::ptr_eq(present, &posting.counter));
+                let present = self.present(name).is_some_and(|present| present.is(&posting.counter));
                 if !present {
                     self.books.forgotten.insert(name);
                 }

@@ -32,16 +32,16 @@ impl Life {
         self.reader.counters_open_at(Timestamp::from_micros(i64::MIN), &mut |one| found.push(one)).expect("counters");
         self.stored = found
             .into_iter()
-            .map(|one| (self.name(&WindowCounter::named(Arc::new(one.name.clone()), one.window)), one))
+            .map(|one| (self.name(&WindowCounter::named(one.name.clone(), one.window)), one))
             .collect();
     }
 
     /// Leases more of a counter, durably, and only then in memory.
-    pub(super) fn grant(&mut self, counter: &Arc<WindowCounter>, need: i64) -> i64 {
+    pub(super) fn grant(&mut self, counter: &WindowCounter, need: i64) -> i64 {
         let name = self.name(counter);
         let ceiling = self.budgets[name.0].ceiling;
         let want = need * self.random.between(1, 6);
-        let ask = Grant { counter: Arc::clone(counter), unit: Unit::Money, need, want, ceiling };
+        let ask = Grant { counter: counter.clone(), unit: Unit::Money, need, want, ceiling };
         let amount = self.commit(self.queue.len(), &[Record::Grant(ask)]).granted[0];
         self.check_grant(name, need, amount);
         if amount > 0 {
@@ -80,11 +80,11 @@ impl Life {
         }
     }
 
-    pub(super) fn give_back(&mut self, name: Name, counter: &Arc<WindowCounter>) {
+    pub(super) fn give_back(&mut self, name: Name, counter: &WindowCounter) {
         let amount = counter.lease(Unit::Money).take_free();
         if amount > 0 {
             self.tally.returned += 1;
-            let record = Record::Return { counter: Arc::clone(counter), unit: Unit::Money, amount };
+            let record = Record::Return { counter: counter.clone(), unit: Unit::Money, amount };
             self.send(record, vec![Effect::Return { name, amount }]);
         }
     }
@@ -109,7 +109,7 @@ impl Life {
             return;
         }
         let found = open[self.random.index(open.len())].clone();
-        let counter = Arc::new(WindowCounter::named(Arc::new(found.name.clone()), found.window));
+        let counter = WindowCounter::named(found.name.clone(), found.window);
         let name = self.name(&counter);
         assert!(found.epoch < self.runs, "I8 fencing: {}", self.place());
         let place = self.place();
@@ -127,14 +127,14 @@ impl Life {
         self.tally.resolved += 1;
     }
 
-    pub(in crate::simulation) fn present(&self, name: Name) -> Option<&Arc<WindowCounter>> {
+    pub(in crate::simulation) fn present(&self, name: Name) -> Option<&WindowCounter> {
         self.generations.iter().rev().find(|(known, _)| *known == name).map(|(_, counter)| counter)
     }
 
     /// Whether the meter would judge a call by this counter.
-    pub(in crate::simulation) fn is_asked(&self, counter: &Arc<WindowCounter>) -> bool {
-        let named = counter.name();
-        let found = self.meter.find(&named.identity, &named.key).and_then(|found| found.present());
-        found.is_some_and(|present| Arc::ptr_eq(&present, counter))
+    pub(in crate::simulation) fn is_asked(&self, counter: &WindowCounter) -> bool {
+        let named = counter.counter();
+        let found = self.meter.find(named.identity(), named.key()).and_then(|found| found.present());
+        found.is_some_and(|present| present.is(counter))
     }
 }
