@@ -154,3 +154,51 @@ fn returns(counter: &WindowCounter) -> Vec<Record> {
     });
     back.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::clock::Timestamp;
+    use crate::domain::window::{Span, Window};
+    use crate::meter::counter::Counter;
+
+    /// A lender to whom a minute more has passed.
+    fn a_minute_later(lender: Lender) -> Lender {
+        Lender { began: lender.began.checked_sub(QUIET).expect("an earlier moment"), ..lender }
+    }
+
+    // Mutations: its counter counts as somebody who has it; nobody does; nothing is quiet; nothing goes back.
+    #[test]
+    fn what_is_quiet_goes_back_and_is_let_go_when_no_call_has_it() {
+        let ring = Span::Rolling(Duration::from_hours(1)).ring().expect("buckets");
+        let (now, month) = (Timestamp::from_seconds(5), Arc::new(Counter::default()));
+        let rolling = Arc::new(Counter::default());
+        for (counter, window) in [(&month, month.window(now, || Window::EVER)), (&rolling, rolling.bucket(now, ring))] {
+            let mut lender = Lender::default();
+            let wanted = Wanted { counter: window, unit: Unit::Money, need: 10, ceiling: 100 };
+            assert_eq!(lender.grant(&wanted).want, 40);
+            lender.granted(&wanted, 40);
+            assert_eq!(lender.idle().len(), 0);
+            let mut lender = a_minute_later(lender);
+            let [Record::Return { amount: 40, .. }] = lender.idle()[..] else { panic!("40 are free") };
+            // The call that asked is under way, and gives back what it does not need.
+            wanted.counter.lease(Unit::Money).give_back(3);
+            let [Record::Return { amount: 3, .. }] = lender.idle()[..] else { panic!("3 are free") };
+            drop(wanted);
+            assert_eq!((lender.idle().len(), lender.lent.len(), Arc::strong_count(counter)), (0, 0, 1));
+        }
+    }
+
+    // Mutations: it never doubles; it doubles without an end; a quiet counter keeps what it had.
+    #[test]
+    fn who_asks_again_at_once_gets_twice_as_much_up_to_an_end_and_who_was_quiet_a_little() {
+        let window = Arc::new(Counter::default()).window(Timestamp::from_seconds(5), || Window::EVER);
+        let wanted = Wanted { counter: window, unit: Unit::Money, need: 1, ceiling: i64::MAX };
+        let mut lender = Lender::default();
+        let asked: Vec<i64> = std::iter::repeat_with(|| lender.grant(&wanted).want).take(13).collect();
+        assert_eq!(asked, [4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 4_096, 4_096]);
+        assert_eq!(a_minute_later(lender).grant(&wanted).want, 4);
+    }
+}

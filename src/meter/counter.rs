@@ -65,9 +65,10 @@ impl WindowCounter {
         Arc::as_ptr(&self.cells).addr()
     }
 
-    /// Whether somebody else has it too.
+    /// Whether somebody else has it too, its counter aside.
     pub fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.cells) > 1
+        // Counted first: when its counter goes on to the next window meanwhile, that looks like somebody else, and never like nobody.
+        Arc::strong_count(&self.cells) > 1 + usize::from(self.counter.has(&self.cells))
     }
 
     /// Whether the other one counts the same, even when it is another one in memory.
@@ -244,6 +245,12 @@ impl Counter {
     /// A window of this counter that is not among its windows.
     pub fn at(self: &Arc<Self>, window: Window) -> WindowCounter {
         WindowCounter { counter: Arc::clone(self), cells: Arc::new(Cells::new(window)) }
+    }
+
+    /// Whether these are the cells of one of its windows.
+    fn has(&self, cells: &Arc<Cells>) -> bool {
+        let current = self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, cells));
+        current || self.buckets.load().has(cells)
     }
 
     /// The present window, or the latest bucket, if anything was ever counted.

@@ -36,6 +36,11 @@ impl Chain {
         ArcSwap::new(Arc::clone(&NO_BUCKETS))
     }
 
+    /// Whether these are the cells of one of the buckets.
+    pub(super) fn has(&self, cells: &Arc<Cells>) -> bool {
+        self.buckets.iter().any(|bucket| Arc::ptr_eq(bucket, cells))
+    }
+
     /// The latest bucket.
     pub(super) fn latest(&self) -> Option<Arc<Cells>> {
         self.buckets.last().map(Arc::clone)
