@@ -155,7 +155,7 @@ fn checked(id: TenantId, facts: Facts) -> Result<Tenant, Problem> {
     }
     Ok(Tenant {
         id,
-        name: fact("name", facts.name)?,
+        name: fact("name", facts.name)?.as_deref().map(Box::from),
         plan: fact("plan", facts.plan)?,
         segment: fact("segment", facts.segment)?,
         account_owner: fact("account_owner", facts.account_owner)?,

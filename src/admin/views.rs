@@ -135,7 +135,7 @@ impl TenantView {
         let text = |part: &Option<std::sync::Arc<str>>| part.as_deref().map(str::to_owned);
         Self {
             tenant_id: tenant.id.to_string(),
-            name: text(&tenant.name),
+            name: tenant.name.as_deref().map(str::to_owned),
             plan: text(&tenant.plan),
             segment: text(&tenant.segment),
             account_owner: text(&tenant.account_owner),

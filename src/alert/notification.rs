@@ -148,7 +148,7 @@ impl From<&Tenant> for TenantFacts {
     fn from(tenant: &Tenant) -> Self {
         Self {
             id: Arc::clone(tenant.id.as_arc()),
-            name: tenant.name.clone(),
+            name: tenant.name.as_deref().map(Arc::from),
             plan: tenant.plan.clone(),
             segment: tenant.segment.clone(),
             account_owner: tenant.account_owner.clone(),

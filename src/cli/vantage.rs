@@ -375,7 +375,7 @@ fn tenant(found: &Value) -> Option<Tenant> {
     let text = |name: &str| found[name].as_str().map(Arc::from);
     Some(Tenant {
         id: TenantId::new(found["tenantId"].as_str()?).ok()?,
-        name: text("name"),
+        name: found["name"].as_str().map(Box::from),
         plan: text("plan"),
         segment: text("segment"),
         account_owner: text("account_owner"),

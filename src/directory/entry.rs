@@ -37,7 +37,7 @@ impl Entry {
             known.insert(Arc::clone(&terms));
             terms
         };
-        Self { id, name: name.map(|name| Box::from(&*name)), terms }
+        Self { id, name, terms }
     }
 
     /// The tenant.
@@ -45,7 +45,7 @@ impl Entry {
         let Terms { plan, segment, account_owner, revenue, upgrade_url } = &*self.terms;
         Tenant {
             id: self.id.clone(),
-            name: self.name.as_deref().map(Arc::from),
+            name: self.name.clone(),
             plan: plan.clone(),
             segment: segment.clone(),
             account_owner: account_owner.clone(),
@@ -74,7 +74,7 @@ mod tests {
         let revenue = |nano| Some(Revenue { amount: Money::from_nano(nano), per: Period::Month });
         let tenant = |id, plan, nano| Tenant {
             id: TenantId::new(id).expect("an identifier"),
-            name: text(&id.to_uppercase()),
+            name: Some(Box::from(id.to_uppercase())),
             plan: text(plan),
             segment: text("retail"),
             account_owner: text("dana"),

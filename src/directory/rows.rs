@@ -186,11 +186,7 @@ impl Row<'_> {
         self.cells.get(at).filter(|cell| !cell.text.is_empty())
     }
 
-    fn text(&self, column: &str) -> Option<Arc<str>> {
-        self.cell(column).map(|cell| Arc::from(&*cell.text))
-    }
-
-    /// The same where many rows have the same.
+    /// A text that many rows have.
     fn shared(&self, column: &str) -> Option<Arc<str>> {
         let text = &*self.cell(column)?.text;
         let mut shared = self.shared.borrow_mut();
@@ -225,7 +221,7 @@ impl Row<'_> {
         let revenue = self.revenue(diagnostics);
         let tenant = Tenant {
             id: tenant_id?,
-            name: self.text("name"),
+            name: self.cell("name").map(|cell| Box::from(&*cell.text)),
             plan: self.shared("plan"),
             segment: self.shared("segment"),
             account_owner: self.shared("account_owner"),

@@ -93,8 +93,8 @@ impl Revenue {
 pub struct Tenant {
     /// The identifier.
     pub id: TenantId,
-    /// The customer's name.
-    pub name: Option<Arc<str>>,
+    /// The customer's name, which no two have in common.
+    pub name: Option<Box<str>>,
     /// The plan, by its name in the policy.
     pub plan: Option<Arc<str>>,
     /// The segment, by its name in the policy.

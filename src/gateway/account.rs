@@ -32,7 +32,7 @@ use super::watching::{Watched, Watching};
 
 /// Tenants that one core remembers without a doubt, and as many of those that were there before them. Who calls rarely is forgotten: to
 /// resolve a tenant takes a few microseconds, to remember it half a kilobyte on every core.
-const REMEMBERED: usize = 4_096;
+const REMEMBERED: usize = 2_048;
 /// How many steps each call takes in forgetting them. It adds an account and a revision at most, so that what is to be forgotten
 /// gets less.
 const FORGOTTEN_AT_ONCE: usize = 4;

@@ -142,8 +142,8 @@ impl Lender {
     }
 
     /// Everything that is free.
-    pub(super) fn all(&mut self) -> Vec<Record> {
-        self.lent.drain().flat_map(|(Located(counter), _)| returns(&counter)).collect()
+    pub(super) fn all(self) -> impl Iterator<Item = Record> {
+        self.lent.into_iter().flat_map(|(Located(counter), _)| returns(&counter))
     }
 }
 

@@ -287,7 +287,7 @@ fn tenants_are_kept_replaced_and_forgotten() {
     let place = place();
     let ledger = Ledger::open(&place.path).expect("a new ledger");
     let revenue = Some(Revenue { amount: Money::from_nano(199_000_000_000), per: Period::Month });
-    let globex = Tenant { name: Some(Arc::from("Globex GmbH")), revenue, ..tenant("globex") };
+    let globex = Tenant { name: Some(Box::from("Globex GmbH")), revenue, ..tenant("globex") };
     ledger.put_tenant(tenant("globex")).expect("a written tenant");
     ledger.put_tenant(tenant("acme-corp")).expect("a written tenant");
     ledger.put_tenant(globex.clone()).expect("a written tenant");

@@ -20,6 +20,8 @@ use super::record::{Done, Record, Rules};
 
 /// The most records of one transaction.
 pub const BATCH_ROWS: usize = 500;
+/// The most leases that go back in one transaction when it ends. There may be a hundred thousand, of which each takes memory in it.
+const RETURNED_AT_ONCE: usize = 5_000;
 /// How long the first record of a batch waits for company.
 pub const BATCH_WAIT: Duration = Duration::from_millis(5);
 /// How long after a full disk the next try is made.
@@ -275,8 +277,11 @@ impl<S: LedgerStore> Writer<S> {
             self.try_again();
         }
         if self.state == State::Writing {
-            let records = self.lender.all();
-            self.commit(Batch { records, ..Batch::default() });
+            let mut back = std::mem::take(&mut self.lender).all().peekable();
+            while back.peek().is_some() {
+                let records = back.by_ref().take(RETURNED_AT_ONCE).collect();
+                self.commit(Batch { records, ..Batch::default() });
+            }
         }
         for (record, receipt) in std::mem::take(&mut self.waiting) {
             self.overflow.take(&record, receipt);
