@@ -288,6 +288,22 @@ async fn an_orderly_end_returns_every_lease() {
     assert_eq!((found.posted[0], found.in_doubt[0], found.leased[0], ledger.doubted_leases()), (11, 0, 0, 0));
 }
 
+// Mutation: what fits into one transaction goes back, and no more.
+#[test]
+fn an_orderly_end_returns_more_leases_than_one_transaction_takes() {
+    let place = place();
+    let ledger = Ledger::open(&place.path).expect("a new ledger");
+    let counters: Vec<WindowCounter> = (0..5_001).map(|tenant| counter("month", &tenant.to_string())).collect();
+    for counter in &counters {
+        ledger.lease_ahead(Wanted { counter: counter.clone(), unit: Unit::Money, need: 10, ceiling: 1_000 });
+    }
+    ledger.close();
+    assert!(counters.iter().all(|counter| counter.lease(Unit::Money).free() == 0));
+    let ledger = Ledger::open(&place.path).expect("the same ledger");
+    let found = stored(&ledger.reader());
+    assert_eq!((found.len(), ledger.doubted_leases()), (counters.len(), 0));
+}
+
 #[test]
 fn a_new_identity_counts_the_rows_before_and_after_it_once() {
     let place = place();
