@@ -35,6 +35,9 @@ const REQUESTS_PER_CONNECTION: u32 = 10_000;
 const CONNECTION_AGE: Duration = Duration::from_hours(1);
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 const BACKLOG: i32 = 1_024;
+/// The most that is read from a connection at once, and the longest head. hyper reads as much only where long bodies have come
+/// before. A body that comes in one read is judged and sent on where it lies; one that comes in several is joined first.
+const AT_ONCE: usize = 128 * 1024;
 
 /// The data plane while it runs.
 pub struct Running {
@@ -279,7 +282,7 @@ fn finish(response: &mut http::Response<Answer>, conduct: &Conduct, enough: bool
 fn protocol() -> auto::Builder<OnThisCore> {
     let mut builder = auto::Builder::new(OnThisCore);
     // `Guarded` keeps the head's deadline: hyper's counts idle time too.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(64).max_buf_size(64 * 1024);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(64).max_buf_size(AT_ONCE);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -1,6 +1,7 @@
 //! What no rule touches goes through byte for byte, both ways, as it comes.
 
 use std::io::Write;
+use std::time::Duration;
 
 use ::bytes::Bytes;
 use flate2::Compression;
@@ -8,9 +9,11 @@ use flate2::write::GzEncoder;
 use http::{Request, StatusCode};
 use plimsoll::sim::{Canned, End, Framing};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::{CHAT, GENERATE, MESSAGES, chat, each_dialect, plain, post, row, with};
-use crate::harness::{Exchange, KEY};
+use crate::harness::{Exchange, KEY, Rig};
 
 const ODD_BODIES: [(&str, &str); 3] = [
     (
@@ -38,6 +41,99 @@ async fn a_request_that_no_rule_acts_on_is_forwarded_byte_for_byte() {
         assert_eq!(seen.headers["content-length"], body.len().to_string());
         assert_eq!(reply.header("plimsoll-decision"), "");
     }
+    rig.stop().await;
+}
+
+async fn client(rig: &Rig) -> TcpStream {
+    let tcp = TcpStream::connect(rig.node.data_address()).await.expect("a connection");
+    tcp.set_nodelay(true).expect("an open socket");
+    tcp
+}
+
+/// A request over a socket, its body written piece by piece, and the answer to its end.
+async fn in_pieces(tcp: &mut TcpStream, chunked: bool, pieces: &[&[u8]]) -> String {
+    let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+    let framing = if chunked { "transfer-encoding: chunked".to_owned() } else { format!("content-length: {length}") };
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {KEY}\r\nplimsoll-tenant-id: globex\r\n{framing}\r\n\r\n"
+    );
+    tcp.write_all(head.as_bytes()).await.expect("a head is written");
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        let (before, after) = if chunked { (format!("{:x}\r\n", piece.len()), "\r\n") } else { (String::new(), "") };
+        tcp.write_all(&[before.as_bytes(), piece, after.as_bytes()].concat()).await.expect("a piece is written");
+        // Long enough for the gateway to read this piece alone, mostly.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    if chunked {
+        tcp.write_all(b"0\r\n\r\n").await.expect("the end is written");
+    }
+    let mut answer = Vec::new();
+    while !is_whole(&answer) {
+        assert!(tcp.read_buf(&mut answer).await.expect("bytes") > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    String::from_utf8(answer).expect("text")
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    length.map_or_else(|| body.ends_with("0\r\n\r\n"), |length| body.len() == length)
+}
+
+/// What a body is cut into at these places.
+fn cut<'b>(body: &'b [u8], places: &[usize]) -> Vec<&'b [u8]> {
+    let ends = places.iter().copied().filter(|place| *place < body.len()).chain([body.len()]);
+    let starts = std::iter::once(0).chain(places.iter().copied());
+    starts.zip(ends).map(|(start, end)| &body[start..end]).collect()
+}
+
+// Mutations: the first piece is lost when more come; what comes after it is put in front.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_comes_in_odd_pieces_is_what_it_is_in_one() {
+    let rig = plain().await;
+    let mut tcp = client(&rig).await;
+    let (_, odd) = ODD_BODIES[0];
+    for place in 1..odd.len() {
+        in_pieces(&mut tcp, false, &cut(odd.as_bytes(), &[place])).await;
+        assert_eq!(rig.provider.requests().pop().expect("a forwarded request").body, odd, "{place}");
+    }
+    let prompt = "All \u{e9}\u{1f600} work\n\\ \"no\" play. ".repeat(5_000);
+    let long = chat(&prompt).to_string();
+    let edited = long.replacen('{', "{\"stream\":true,", 1);
+    for (body, is_edited) in [(&long, false), (&edited, true)] {
+        assert_eq!(rig.send(with(post(CHAT), body.clone())).await.status, StatusCode::OK);
+        let whole = rig.provider.requests().pop().expect("a forwarded request").body;
+        assert_eq!(whole != body.as_bytes(), is_edited);
+        for places in [&[][..], &[1, 2, 3], &[8_190, 8_191, 40_001], &[65_536, 131_071, 131_073], &[150_000]] {
+            for chunked in [false, true] {
+                let answer = in_pieces(&mut tcp, chunked, &cut(body.as_bytes(), places)).await;
+                assert!(answer.starts_with("HTTP/1.1 200"), "{places:?}: {answer}");
+                let seen = rig.provider.requests().pop().expect("a forwarded request");
+                assert!(seen.body == whole, "{places:?}, chunked: {chunked}");
+                assert_eq!(seen.headers["content-length"], whole.len().to_string());
+            }
+        }
+    }
+    rig.stop().await;
+}
+
+// Mutation: what came last alone is looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistake_in_a_body_has_its_place_whatever_pieces_it_came_in() {
+    let rig = plain().await;
+    let mut tcp = client(&rig).await;
+    let padding = "x".repeat(140_000);
+    for (body, place) in [("{\"a\":tru}", 5), ("{\"a\":\"\\ud83d\\x\"}", 12), ("{\"p\":\"PADDING\",\"a\":1,}", 140_014)]
+    {
+        let body = body.replace("PADDING", &padding);
+        for places in [&[][..], &[7], &[14, 65_536], &[140_010]] {
+            let answer = in_pieces(&mut tcp, false, &cut(body.as_bytes(), places)).await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{places:?}: {answer}");
+            assert!(answer.contains(&format!("at byte {place} ")), "{places:?}: {answer}");
+        }
+    }
+    assert!(rig.provider.requests().is_empty());
     rig.stop().await;
 }
 
@@ -105,7 +201,7 @@ async fn an_event_reaches_the_client_before_the_next_one_is_sent() {
     }
 }
 
-async fn streamed(rig: &crate::harness::Rig, options: Option<Value>) -> (String, Value, Bytes, Value) {
+async fn streamed(rig: &Rig, options: Option<Value>) -> (String, Value, Bytes, Value) {
     let mut body = chat("[[tokens=20]] hello");
     body["stream"] = json!(true);
     if let Some(options) = options {
