@@ -35,7 +35,7 @@ const REQUESTS_PER_CONNECTION: u32 = 10_000;
 const CONNECTION_AGE: Duration = Duration::from_hours(1);
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 const BACKLOG: i32 = 1_024;
-/// The most that is read from a connection at once, and the longest head. hyper reads as much only where long bodies have come
+/// The most that is read from a connection at once. hyper reads as much only where long bodies have come
 /// before. A body that comes in one read is judged and sent on where it lies; one that comes in several is joined first.
 const AT_ONCE: usize = 128 * 1024;
 

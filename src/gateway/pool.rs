@@ -47,7 +47,7 @@ impl Link {
     pub(super) async fn open(stream: Stream) -> hyper::Result<Self> {
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_headers(128)
-            .max_buf_size(128 * 1024)
+            .max_buf_size(64 * 1024)
             .handshake(TokioIo::new(stream))
             .await?;
         Ok(Self { sender, connection: Some(Box::pin(connection)), idle_since: Instant::now() })

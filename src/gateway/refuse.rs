@@ -80,6 +80,10 @@ impl Refused {
         )
     }
 
+    pub(super) fn long_head() -> Self {
+        Self::new(431, "head_too_large", "the request's path and headers have more than 64 KiB")
+    }
+
     pub(super) fn unknown_provider(name: &str) -> Self {
         if name.is_empty() {
             let message = "nothing is served here; use the base URLs `/openai/v1`, `/anthropic` and `/gemini`";

@@ -35,6 +35,9 @@ use super::{Worker, asks_for_upgrade, intake, keys, quota};
 /// The longest name of a model, in bytes. It goes into headers, keys of counters and rows.
 const LONGEST_MODEL: usize = 256;
 
+/// The longest head, in bytes of its path and its headers. hyper takes more, for what it reads at once may be longer.
+const LONGEST_HEAD: usize = 64 * 1024;
+
 /// A request whose provider is known.
 struct Addressed {
     provider: Arc<Provider>,
@@ -54,6 +57,9 @@ impl Worker {
         let mut answering = Box::pin(async {
             if asks_for_upgrade(&head.headers) || head.method == Method::CONNECT {
                 return Err(Refused::upgrade());
+            }
+            if length(&head) > LONGEST_HEAD {
+                return Err(Refused::long_head());
             }
             if let Some(answer) = quota::answer(self, &head, peer).await {
                 return answer;
@@ -248,6 +254,12 @@ fn peek<'a>(
         return Err(Refused::long_model());
     }
     Ok(peek)
+}
+
+/// The bytes of a request's path and headers.
+fn length(head: &http::request::Parts) -> usize {
+    let path = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    head.headers.iter().fold(path, |sum, (name, value)| sum + name.as_str().len() + value.len())
 }
 
 /// The error shape for a path before its provider is known.
