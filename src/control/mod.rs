@@ -332,9 +332,7 @@ fn build(around: &Surroundings, files: &Files, number: u64) -> Result<(Snapshot,
     let mut diagnostics = compiled.diagnostics;
     let (mut directory, found) = directory(files, compiled.policy.as_ref());
     diagnostics.extend(found);
-    for tenant in (around.history.tenants)().map_err(|error| forgotten(&error))? {
-        directory.add_absent(tenant);
-    }
+    directory.add_absent((around.history.tenants)().map_err(|error| forgotten(&error))?);
     if let Some(policy) = &compiled.policy {
         diagnostics.extend(oversubscribed(policy, &directory, now));
     }

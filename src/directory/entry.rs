@@ -42,10 +42,15 @@ impl Entry {
 
     /// The tenant.
     pub(super) fn tenant(&self) -> Tenant {
+        Tenant { name: self.name.clone(), ..self.nameless() }
+    }
+
+    /// The tenant without its name.
+    pub(super) fn nameless(&self) -> Tenant {
         let Terms { plan, segment, account_owner, revenue, upgrade_url } = &*self.terms;
         Tenant {
             id: self.id.clone(),
-            name: self.name.clone(),
+            name: None,
             plan: plan.clone(),
             segment: segment.clone(),
             account_owner: account_owner.clone(),
@@ -86,6 +91,7 @@ mod tests {
         let mut known = HashSet::new();
         let entries = all.clone().map(|tenant| Entry::new(tenant, &mut known));
         assert_eq!(entries.each_ref().map(Entry::tenant), all);
+        assert_eq!(entries[0].nameless(), Tenant { name: None, ..all[0].clone() });
         assert_eq!(known.len(), 3);
         assert!(Arc::ptr_eq(&entries[0].terms, &entries[1].terms));
     }

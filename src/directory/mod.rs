@@ -59,6 +59,11 @@ impl Directory {
         self.tenants.get(id).map(|ByKey(entry)| entry.tenant())
     }
 
+    /// The same without its name, by which nothing is judged: for who asks for all of them.
+    pub fn nameless(&self, id: &str) -> Option<Tenant> {
+        self.tenants.get(id).map(|ByKey(entry)| entry.nameless())
+    }
+
     /// Every tenant, by identifier.
     pub fn iter(&self) -> impl Iterator<Item = Tenant> {
         let mut all: Vec<&Entry> = self.tenants.iter().map(|ByKey(entry)| entry).collect();
@@ -66,17 +71,25 @@ impl Directory {
         all.into_iter().map(Entry::tenant)
     }
 
-    /// Adds a tenant that the file does not hold.
-    pub fn add_absent(&mut self, tenant: Tenant) {
-        if !self.tenants.contains(tenant.key()) {
-            self.absent.insert(tenant.id.clone());
-            self.tenants.insert(ByKey(Entry::new(tenant, &mut HashSet::new())));
+    /// Adds those of these tenants that the file does not hold.
+    pub fn add_absent(&mut self, tenants: impl IntoIterator<Item = Tenant>) {
+        let mut terms = HashSet::new();
+        for tenant in tenants {
+            if !self.holds(tenant.key()) {
+                self.absent.insert(tenant.id.clone());
+                self.tenants.insert(ByKey(Entry::new(tenant, &mut terms)));
+            }
         }
+    }
+
+    /// Whether there is such a tenant.
+    pub fn holds(&self, id: &str) -> bool {
+        self.tenants.contains(id)
     }
 
     /// Whether the file holds a tenant.
     pub fn is_in_file(&self, id: &str) -> bool {
-        self.tenants.contains(id) && !self.absent.contains(id)
+        self.holds(id) && !self.absent.contains(id)
     }
 
     /// How many there are.

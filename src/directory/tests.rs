@@ -120,12 +120,21 @@ fn a_wrong_revenue_is_an_error_and_an_undefined_plan_a_warning() {
 #[test]
 fn a_tenant_that_the_file_does_not_hold_is_added_and_told_from_those_of_the_file() {
     let (mut directory, ..) = parse(&format!("{HEADER}globex,Globex,growth,,,,\n"));
-    for id in ["globex", "acme"] {
-        directory.add_absent(Tenant::unknown(TenantId::new(id).expect("an identifier")));
-    }
+    let unknown = |id| Tenant::unknown(TenantId::new(id).expect("an identifier"));
+    directory.add_absent(["globex", "acme"].map(unknown));
     let names = ["globex", "acme", "initech"].map(|id| (directory.tenant(id).is_some(), directory.is_in_file(id)));
     assert_eq!(names, [(true, true), (true, false), (false, false)]);
     assert_eq!(directory.tenant("globex").and_then(|tenant| tenant.name).as_deref(), Some("Globex"));
+}
+
+// Mutation: the earlier counts.
+#[test]
+fn of_two_tenants_with_one_identifier_the_later_counts() {
+    let named =
+        |name| Tenant { name: Some(Box::from(name)), ..Tenant::unknown(TenantId::new("a").expect("an identifier")) };
+    let directory = Directory::of(["earlier", "later"].map(named));
+    assert_eq!((directory.len(), directory.tenant("a")), (1, Some(named("later"))));
+    assert_eq!((directory.holds("a"), directory.holds("b")), (true, false));
 }
 
 // Mutations: the first text stands for all; each row has its own.

@@ -47,3 +47,30 @@ impl<T: Keyed> PartialEq for ByKey<T> {
 }
 
 impl<T: Keyed> Eq for ByKey<T> {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Word(&'static str, u8);
+
+    impl Keyed for Word {
+        fn key(&self) -> &str {
+            self.0
+        }
+    }
+
+    // Mutations: it is found by something else; no two are equal.
+    #[test]
+    fn a_set_holds_one_of_each_key_and_finds_it_by_that() {
+        let mut words = HashSet::new();
+        for (text, number) in [("one", 1), ("two", 2), ("one", 3)] {
+            words.replace(ByKey(Arc::new(Word(text, number))));
+        }
+        let found = |key| words.get(key).map(|ByKey(word)| word.1);
+        assert_eq!((words.len(), found("one"), found("two"), found("three")), (2, Some(3), Some(2), None));
+    }
+}

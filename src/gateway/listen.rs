@@ -36,7 +36,8 @@ const CONNECTION_AGE: Duration = Duration::from_hours(1);
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 const BACKLOG: i32 = 1_024;
 /// The most that is read from a connection at once. hyper reads as much only where long bodies have come
-/// before. A body that comes in one read is judged and sent on where it lies; one that comes in several is joined first.
+/// before. A body that comes in one read is judged and sent on where it lies; one that comes in several is joined first. As much
+/// may wait for a client that does not read, and a head that does not end may take as much until its deadline.
 const AT_ONCE: usize = 128 * 1024;
 
 /// The data plane while it runs.

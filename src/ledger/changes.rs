@@ -164,7 +164,7 @@ impl Known {
         // A row or generation beyond these bits is looked up each time.
         let row = u64::try_from(row).ok().filter(|row| row >> ROW_BITS == 0);
         if let Some(row) = row.filter(|_| self.generation >> (u64::BITS - ROW_BITS) == 0) {
-            counter.is_at(self.generation << ROW_BITS | row);
+            counter.keep_place(self.generation << ROW_BITS | row);
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
+use crate::domain::clock::Timestamp;
 use crate::domain::standing::Unit;
 use crate::meter::counter::WindowCounter;
 
@@ -126,17 +127,21 @@ impl Lender {
         }
     }
 
-    /// What quiet counters give back.
-    pub(super) fn idle(&mut self) -> Vec<Record> {
+    /// What quiet counters give back, `most` of them or a few more: the others the next time. `today` is the time of the calls.
+    pub(super) fn idle(&mut self, most: usize, today: Timestamp) -> Vec<Record> {
         let mut back = Vec::new();
         let now = self.now();
         self.lent.retain(|Located(counter), lent| {
-            let quiet = lent.quiet_for(now) >= QUIET;
+            // Who makes a call now and then asks for a lease rarely.
+            let used = counter.touched().is_some_and(|touched| today < touched.after(QUIET));
+            let quiet = back.len() < most && !used && lent.quiet_for(now) >= QUIET;
             if quiet {
                 back.extend(returns(counter));
             }
-            // While somebody else holds it, calls in flight may still give something back.
-            !quiet || counter.is_shared()
+            // While somebody else holds it, a call in flight may still give something back, or has just done so. What goes back now
+            // holds it too, so it is let go the next time at the earliest.
+            let free = || Unit::ALL.into_iter().any(|unit| counter.lease(unit).free() > 0);
+            !quiet || counter.is_shared() || free()
         });
         back
     }
@@ -160,7 +165,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::clock::Timestamp;
     use crate::domain::window::{Span, Window};
     use crate::meter::counter::Counter;
 
@@ -169,26 +173,62 @@ mod tests {
         Lender { began: lender.began.checked_sub(QUIET).expect("an earlier moment"), ..lender }
     }
 
-    // Mutations: its counter counts as somebody who has it; nobody does; nothing is quiet; nothing goes back.
+    // Mutations: its counter counts as somebody who has it; nobody does; nothing is quiet; nothing goes back; calls do not count.
     #[test]
     fn what_is_quiet_goes_back_and_is_let_go_when_no_call_has_it() {
         let ring = Span::Rolling(Duration::from_hours(1)).ring().expect("buckets");
         let (now, month) = (Timestamp::from_seconds(5), Arc::new(Counter::default()));
         let rolling = Arc::new(Counter::default());
+        let (before, later) = (now.after(Duration::from_secs(59)), now.after(QUIET));
         for (counter, window) in [(&month, month.window(now, || Window::EVER)), (&rolling, rolling.bucket(now, ring))] {
             let mut lender = Lender::default();
             let wanted = Wanted { counter: window, unit: Unit::Money, need: 10, ceiling: 100 };
             assert_eq!(lender.grant(&wanted).want, 40);
             lender.granted(&wanted, 40);
-            assert_eq!(lender.idle().len(), 0);
+            assert_eq!(lender.idle(9, later).len(), 0, "it has just asked");
             let mut lender = a_minute_later(lender);
-            let [Record::Return { amount: 40, .. }] = lender.idle()[..] else { panic!("40 are free") };
+            assert_eq!(lender.idle(9, before).len(), 0, "a call came since");
+            let [Record::Return { amount: 40, .. }] = lender.idle(9, later)[..] else { panic!("40 are free") };
             // The call that asked is under way, and gives back what it does not need.
             wanted.counter.lease(Unit::Money).give_back(3);
-            let [Record::Return { amount: 3, .. }] = lender.idle()[..] else { panic!("3 are free") };
+            let [Record::Return { amount: 3, .. }] = lender.idle(9, later)[..] else { panic!("3 are free") };
             drop(wanted);
-            assert_eq!((lender.idle().len(), lender.lent.len(), Arc::strong_count(counter)), (0, 0, 1));
+            assert_eq!((lender.idle(9, later).len(), lender.lent.len(), Arc::strong_count(counter)), (0, 0, 1));
         }
+    }
+
+    // Mutations: of a window that is over nothing goes back before its counter is quiet; its counter has it for ever.
+    #[test]
+    fn what_was_leased_in_a_window_that_is_over_goes_back_however_busy_its_counter_is() {
+        let counter = Arc::new(Counter::default());
+        let window = |from| Window { start: Timestamp::from_seconds(from), end: Timestamp::from_seconds(from + 60) };
+        let [over, now] = [0, 60].map(|from| counter.window(Timestamp::from_seconds(from), || window(from)));
+        let mut lender = Lender::default();
+        for (counter, free) in [(over, 7), (now, 5)] {
+            let wanted = Wanted { counter, unit: Unit::Money, need: 1, ceiling: 100 };
+            lender.grant(&wanted);
+            lender.granted(&wanted, free);
+        }
+        let mut lender = a_minute_later(lender);
+        let [Record::Return { amount: 7, .. }] = lender.idle(9, Timestamp::from_seconds(61))[..] else {
+            panic!("only what was leased before is free")
+        };
+        assert_eq!((lender.idle(9, Timestamp::from_seconds(61)).len(), lender.lent.len()), (0, 1));
+    }
+
+    // Mutation: all of them go back.
+    #[test]
+    fn of_many_that_are_quiet_some_go_back_at_a_time_and_none_is_forgotten() {
+        let mut lender = Lender::default();
+        for _ in 0..10 {
+            let counter = Arc::new(Counter::default()).window(Timestamp::from_seconds(5), || Window::EVER);
+            let wanted = Wanted { counter, unit: Unit::Money, need: 1, ceiling: 100 };
+            lender.grant(&wanted);
+            lender.granted(&wanted, 4);
+        }
+        let mut lender = a_minute_later(lender);
+        let gone: Vec<usize> = (0..4).map(|_| lender.idle(4, Timestamp::from_seconds(500)).len()).collect();
+        assert_eq!((gone, lender.lent.len()), (vec![4, 4, 2, 0], 0));
     }
 
     // Mutations: it never doubles; it doubles without an end; a quiet counter keeps what it had.

@@ -239,7 +239,7 @@ impl<'a> Work<'a> {
         let values: Vec<ToSqlOutput<'_>> = row.values.into_iter().map(ToSqlOutput::Owned).collect();
         if self.insert(&values)? {
             for (counter, covered) in row.postings {
-                self.changes.of(&Arc::new(counter)).attempt(row.amounts, covered, row.in_doubt);
+                self.changes.of(&counter).attempt(row.amounts, covered, row.in_doubt);
             }
         }
         Ok(false)

@@ -11,6 +11,8 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::domain::clock::{Clock, SystemClock};
+
 use super::LedgerStore;
 use super::error::LedgerError;
 use super::lender::{Lender, Wanted};
@@ -28,6 +30,8 @@ pub const BATCH_WAIT: Duration = Duration::from_millis(5);
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// How often leases are looked over.
 const TICK: Duration = Duration::from_secs(5);
+/// How soon again when more of them are to go back than one batch takes: others wait for leases meanwhile.
+const TICK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Starts the thread that owns `store`. Rows that it cannot take go to `overflow`.
 pub(super) fn start(
@@ -44,6 +48,7 @@ pub(super) fn start(
         lender: Lender::default(),
         rules: None,
         state: State::Writing,
+        look: Instant::now() + TICK,
         waiting: Vec::new(),
         stopping: false,
     };
@@ -58,6 +63,8 @@ struct Writer<S> {
     lender: Lender,
     rules: Option<Rules>,
     state: State,
+    /// When leases are looked over next.
+    look: Instant,
     /// What a full disk has not taken yet.
     waiting: Vec<(Record, Receipt)>,
     stopping: bool,
@@ -90,7 +97,11 @@ impl<S: LedgerStore> Writer<S> {
                     let batch = self.gather(first);
                     self.commit(batch);
                 }
-                None => self.tick(),
+                None if matches!(self.state, State::Full(_)) => self.try_again(),
+                None => {}
+            }
+            if self.look <= Instant::now() {
+                self.look_over();
             }
         }
         while let Ok(message) = self.receiver.try_recv() {
@@ -103,20 +114,18 @@ impl<S: LedgerStore> Writer<S> {
     fn patience(&self) -> Duration {
         match self.state {
             State::Full(again) => again.saturating_duration_since(Instant::now()),
-            State::Writing | State::Failed => TICK,
+            State::Writing | State::Failed => self.look.saturating_duration_since(Instant::now()),
         }
     }
 
-    /// Nothing came for a while: the disk may have room again, and leases that nobody uses go back.
-    fn tick(&mut self) {
-        match self.state {
-            State::Full(_) => self.try_again(),
-            State::Writing => {
-                let records = self.lender.idle();
-                self.commit(Batch { records, ..Batch::default() });
-            }
-            State::Failed => {}
+    /// Leases that nobody uses go back, however busy others are.
+    fn look_over(&mut self) {
+        let mut records = Vec::new();
+        if self.state == State::Writing {
+            records = self.lender.idle(BATCH_ROWS, SystemClock.now());
         }
+        self.look = Instant::now() + if records.len() < BATCH_ROWS { TICK } else { TICK_AGAIN };
+        self.commit(Batch { records, ..Batch::default() });
     }
 
     /// Collects until the batch is full, its time is up, or somebody waits for it.

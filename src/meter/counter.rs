@@ -4,7 +4,7 @@
 //! twice.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use super::cell::Cell;
 use super::lease::Lease;
 use super::ring::Chain;
+use crate::domain::by_key::Keyed;
 use crate::domain::clock::Timestamp;
 use crate::domain::standing::Unit;
 use crate::domain::window::Window;
@@ -68,7 +69,15 @@ impl WindowCounter {
     /// Whether somebody else has it too, its counter aside.
     pub fn is_shared(&self) -> bool {
         // Counted first: when its counter goes on to the next window meanwhile, that looks like somebody else, and never like nobody.
-        Arc::strong_count(&self.cells) > 1 + usize::from(self.counter.has(&self.cells))
+        let all = Arc::strong_count(&self.cells);
+        // What they did before they let go of it is seen from here on.
+        fence(Ordering::Acquire);
+        all > 1 + usize::from(self.counter.has(&self.cells))
+    }
+
+    /// When its counter was asked for last, give or take a second. `None`: the counter has gone on to other windows.
+    pub fn touched(&self) -> Option<Timestamp> {
+        self.counter.has(&self.cells).then(|| self.counter.touched())
     }
 
     /// Whether the other one counts the same, even when it is another one in memory.
@@ -124,7 +133,7 @@ impl Cells {
     }
 
     /// The store keeps it there. Kept here, so that a store needs no map of a hundred thousand counters.
-    pub fn is_at(&self, place: u64) {
+    pub fn keep_place(&self, place: u64) {
         self.place.store(place, Ordering::Relaxed);
     }
 
@@ -191,6 +200,12 @@ pub struct Counter {
 impl Default for Counter {
     fn default() -> Self {
         Self::named(CounterName::default())
+    }
+}
+
+impl Keyed for Counter {
+    fn key(&self) -> &str {
+        &self.key
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 use self::counter::Counter;
-use crate::domain::by_key::{ByKey, Keyed};
+use crate::domain::by_key::ByKey;
 use crate::domain::clock::Timestamp;
 
 /// The counters of one budget identity.
@@ -29,12 +29,6 @@ struct Family {
 impl Family {
     fn new(identity: &Arc<str>) -> Arc<Self> {
         Arc::new(Self { identity: Arc::new(Arc::clone(identity)), counters: DashMap::new() })
-    }
-}
-
-impl Keyed for Counter {
-    fn key(&self) -> &str {
-        Self::key(self)
     }
 }
 

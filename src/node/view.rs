@@ -161,7 +161,7 @@ fn delete_tenant(gateway: &Gateway, id: &TenantId) -> Result<(), TenantRefusal> 
     if gateway.control.load().directory.is_in_file(id.as_str()) {
         return Err(TenantRefusal::HeldByCsv);
     }
-    if gateway.control.load().directory.tenant(id.as_str()).is_none() {
+    if !gateway.control.load().directory.holds(id.as_str()) {
         return Err(TenantRefusal::Unknown);
     }
     gateway.ledger.delete_tenant(id).map_err(|error| TenantRefusal::Failed(error.to_string()))?;
@@ -246,7 +246,7 @@ fn readings(gateway: &Gateway) -> Readings {
             return;
         }
         let tenant = budget.is_per_tenant().then(|| key.to_owned());
-        let facts = tenant.as_deref().and_then(|tenant| snapshot.directory.tenant(tenant));
+        let facts = tenant.as_deref().and_then(|tenant| snapshot.directory.nameless(tenant));
         let facts = facts.unwrap_or_else(|| Tenant::unknown(TenantId::unattributed()));
         let Some(limit) = policy.limit(at, &facts, now) else { return };
         let Some(standing) = standing(counter, (at, budget, limit), now) else { return };

@@ -310,6 +310,7 @@ mod tests {
             (404, "unknown_path"),
             (413, "body_too_large"),
             (429, "budget_reserved"),
+            (431, "head_too_large"),
             (502, "upstream_unreachable"),
             (503, "ledger_unavailable"),
             (504, "upstream_timeout"),
@@ -334,6 +335,7 @@ mod tests {
         404 unknown_path: invalid_request_error/unknown_path | not_found_error | NOT_FOUND
         413 body_too_large: invalid_request_error/body_too_large | request_too_large | INVALID_ARGUMENT
         429 budget_reserved: requests/rate_limit_exceeded | rate_limit_error | RESOURCE_EXHAUSTED
+        431 head_too_large: invalid_request_error/head_too_large | invalid_request_error | INVALID_ARGUMENT
         502 upstream_unreachable: server_error/upstream_unreachable | api_error | UNAVAILABLE
         503 ledger_unavailable: server_error/ledger_unavailable | overloaded_error | UNAVAILABLE
         504 upstream_timeout: server_error/upstream_timeout | timeout_error | DEADLINE_EXCEEDED

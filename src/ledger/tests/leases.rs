@@ -165,7 +165,7 @@ fn what_a_batch_that_failed_had_made_is_made_again() {
     assert_eq!(store.counters().expect("counters").iter().map(|counter| counter.posted[0]).sum::<i64>(), 15);
 }
 
-// Mutations: every store has the same generation; what is retired is not forgotten.
+// Mutations: every store has the same generation; what is retired is not forgotten; what begins anew is not.
 #[test]
 fn a_row_is_remembered_by_the_store_that_found_it_and_while_it_is_there() {
     let stores = [0; 2].map(|_| SqliteStore::in_memory().expect("a new ledger"));
@@ -179,6 +179,8 @@ fn a_row_is_remembered_by_the_store_that_found_it_and_while_it_is_there() {
     assert_eq!((sums(&one), sums(&other)), (15, 10));
     one.append(&[Record::Retire(vec![Arc::from("month")])]).expect("a retired budget");
     one.append(&[row("d", &globex)]).expect("a written row");
+    assert_eq!(sums(&one), 5);
+    one.append(&[Record::Begin(vec![Arc::from("month")]), row("e", &globex)]).expect("a budget that begins anew");
     assert_eq!(sums(&one), 5);
 }
 
