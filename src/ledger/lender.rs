@@ -197,13 +197,13 @@ mod tests {
         }
     }
 
-    // Mutations: of a window that is over nothing goes back before its counter is quiet; its counter has it for ever.
+    // Mutations: of a window that is over nothing goes back before its counter is quiet; its counter has it for ever; a call does not.
     #[test]
     fn what_was_leased_in_a_window_that_is_over_goes_back_however_busy_its_counter_is() {
         let counter = Arc::new(Counter::default());
         let window = |from| Window { start: Timestamp::from_seconds(from), end: Timestamp::from_seconds(from + 60) };
         let [over, now] = [0, 60].map(|from| counter.window(Timestamp::from_seconds(from), || window(from)));
-        let mut lender = Lender::default();
+        let (call, mut lender) = (over.clone(), Lender::default());
         for (counter, free) in [(over, 7), (now, 5)] {
             let wanted = Wanted { counter, unit: Unit::Money, need: 1, ceiling: 100 };
             lender.grant(&wanted);
@@ -213,6 +213,10 @@ mod tests {
         let [Record::Return { amount: 7, .. }] = lender.idle(9, Timestamp::from_seconds(61))[..] else {
             panic!("only what was leased before is free")
         };
+        assert_eq!((lender.idle(9, Timestamp::from_seconds(61)).len(), lender.lent.len()), (0, 2), "a call has it");
+        call.lease(Unit::Money).give_back(3);
+        drop(call);
+        assert_eq!((lender.idle(9, Timestamp::from_seconds(61)).len(), lender.lent.len()), (1, 2));
         assert_eq!((lender.idle(9, Timestamp::from_seconds(61)).len(), lender.lent.len()), (0, 1));
     }
 
