@@ -370,7 +370,7 @@ pub fn oversubscribed(policy: &Policy, directory: &Directory, now: Timestamp) ->
         return Vec::new();
     }
     let tenants: Vec<Tenant> = directory.iter().collect();
-    policy.oversubscribed(&tenants.iter().collect::<Vec<_>>(), now)
+    policy.oversubscribed(&tenants, now)
 }
 
 /// What a policy is told about a model, whoever serves it.

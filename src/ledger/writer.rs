@@ -120,10 +120,8 @@ impl<S: LedgerStore> Writer<S> {
 
     /// Leases that nobody uses go back, however busy others are.
     fn look_over(&mut self) {
-        let mut records = Vec::new();
-        if self.state == State::Writing {
-            records = self.lender.idle(BATCH_ROWS, SystemClock.now());
-        }
+        let writes = self.state == State::Writing;
+        let records = if writes { self.lender.idle(BATCH_ROWS, SystemClock.now()) } else { Vec::new() };
         self.look = Instant::now() + if records.len() < BATCH_ROWS { TICK } else { TICK_AGAIN };
         self.commit(Batch { records, ..Batch::default() });
     }

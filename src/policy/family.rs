@@ -16,7 +16,7 @@ use super::budget::{Budget, Dimension};
 impl Policy {
     /// `W129` for each budget that the budgets within it can use up, with every tenant of the directory at its limit. Budgets
     /// with a counter per anything but the tenant are left out: nobody knows how many there will be.
-    pub fn oversubscribed(&self, tenants: &[&Tenant], now: Timestamp) -> Vec<Diagnostic> {
+    pub fn oversubscribed(&self, tenants: &[Tenant], now: Timestamp) -> Vec<Diagnostic> {
         let mut families: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (child, budget) in self.budgets.iter().enumerate() {
             if let Some(within) = &budget.within {
@@ -26,15 +26,15 @@ impl Policy {
         families.into_iter().filter_map(|(parent, children)| self.family(parent, &children, tenants, now)).collect()
     }
 
-    fn family(&self, parent: usize, children: &[usize], tenants: &[&Tenant], now: Timestamp) -> Option<Diagnostic> {
+    fn family(&self, parent: usize, children: &[usize], tenants: &[Tenant], now: Timestamp) -> Option<Diagnostic> {
         let known: Vec<usize> = children.iter().copied().filter(|child| is_known(&self.budgets[*child])).collect();
         let budget = &self.budgets[parent];
         let (sum, limit, whose) = if budget.per.is_empty() {
-            let limit = self.limit(parent, tenants.first().copied().unwrap_or(&nobody()), now)?;
+            let limit = self.limit(parent, tenants.first().unwrap_or(&nobody()), now)?;
             let sums = known.iter().map(|child| self.all_of(*child, parent, tenants, now));
             (sums.fold(0, i128::saturating_add), limit, String::new())
         } else if budget.per == [Dimension::TenantId] {
-            let of_one = |tenant: &&Tenant| {
+            let of_one = |tenant: &Tenant| {
                 let limit = self.limit(parent, tenant, now).filter(|limit| *limit > 0)?;
                 let sum = known.iter().map(|child| self.part_of(*child, parent, tenant, now)).sum::<i128>();
                 Some((sum, limit, format!(" tenant `{}`", tenant.id)))
@@ -63,7 +63,7 @@ impl Policy {
     }
 
     /// What a child may use in a period of its parent, all its counters together.
-    fn all_of(&self, child: usize, parent: usize, tenants: &[&Tenant], now: Timestamp) -> i128 {
+    fn all_of(&self, child: usize, parent: usize, tenants: &[Tenant], now: Timestamp) -> i128 {
         if self.budgets[child].per.is_empty() {
             return self.part_of(child, parent, &nobody(), now);
         }
