@@ -18,6 +18,8 @@ mod gateway;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod http1;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod ladder;

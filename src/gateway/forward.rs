@@ -7,20 +7,19 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::{HeaderMap, Request, Response, header};
-use hyper::body::{Body, Incoming};
+use http::{HeaderMap, Request, Response, header, response};
 use tokio_util::task::TaskTracker;
 
 use crate::ledger::entry::Ending;
 use crate::wire::coding::{Coding, Decoder};
 use crate::wire::filter::UsageChunkFilter;
 use crate::wire::tap::Tap;
-use crate::wire::{Framing, Operation};
+use crate::wire::{Framing, Operation, Pieces};
 
 use super::account::Account;
+use super::link::{ExchangeError, Link};
 use super::panics::unharmed;
-use super::parts::Parts;
-use super::pool::{ExchangeError, Link, Pool};
+use super::pool::Pool;
 use super::refuse::Refused;
 use super::reply;
 use super::rewrite::strip_answer;
@@ -89,41 +88,31 @@ impl Drop for Detached {
 /// Sends an attempt and answers with the provider's head and a tapped body.
 pub(super) async fn forward(
     mut attempt: Attempt,
-    request: Request<Parts>,
+    request: Request<Pieces>,
     framing: Framing,
     filter: Option<UsageChunkFilter>,
 ) -> Result<Response<Answer>, Refused> {
     attempt.left = Instant::now();
     attempt.overhead = attempt.call.overhead(attempt.left);
     let until = attempt.left + attempt.worker.gateway.options.limits.first_byte_timeout;
-    let (response, link) = match tokio::time::timeout_at(until.into(), exchange(&attempt, request)).await {
+    let (mut head, link) = match tokio::time::timeout_at(until.into(), exchange(&attempt, request)).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(failed)) => return Err(fail(attempt, &failed)),
         Err(_) => return Err(abandon(attempt, Refused::upstream_slow())),
     };
     attempt.first_byte = Some(attempt.left.elapsed());
-    attempt.status = response.status().as_u16();
-    let (mut head, incoming) = response.into_parts();
+    attempt.status = head.status.as_u16();
     let reading = reading(&attempt, &mut head.headers, framing, filter);
     strip_answer(&mut head.headers);
     reply::timing(&mut head.headers, attempt.overhead, attempt.first_byte);
-    if incoming.is_end_stream() {
-        let worker = Rc::clone(&attempt.worker);
-        let provider = std::sync::Arc::clone(&attempt.call.provider.name);
-        let mut link = Some(link);
-        std::future::poll_fn(|cx| {
-            if let Some(link) = link.take() {
-                worker.put_back(&provider, link, cx);
-            }
-            Poll::Ready(())
-        })
-        .await;
+    if link.is_over() {
+        attempt.worker.put_back(&attempt.call.provider.name, link);
         let ending = if attempt.status >= 400 { Ending::ProviderError } else { Ending::Complete };
         attempt.heard_out = true;
         attempt.settle(None, 0, ending);
         return Ok(Response::from_parts(head, Answer::Ours(None)));
     }
-    let tapped = Tapped::new(incoming, link, reading, attempt);
+    let tapped = Tapped::new(link, reading, attempt);
     Ok(Response::from_parts(head, Answer::Theirs(Box::new(tapped))))
 }
 
@@ -147,11 +136,11 @@ fn reading(attempt: &Attempt, headers: &mut HeaderMap, framing: Framing, filter:
 
 enum Failed {
     Connect(std::io::Error),
-    Exchange(hyper::Error),
+    Exchange(std::io::Error),
 }
 
 /// One exchange: over an idle link when there is one. A request is sent again only if nothing of it was written.
-async fn exchange(attempt: &Attempt, request: Request<Parts>) -> Result<(Response<Incoming>, Link), Failed> {
+async fn exchange(attempt: &Attempt, request: Request<Pieces>) -> Result<(response::Parts, Link), Failed> {
     let worker = &attempt.worker;
     let provider = &attempt.call.provider;
     let pool = worker.pool(&provider.name);
@@ -159,23 +148,23 @@ async fn exchange(attempt: &Attempt, request: Request<Parts>) -> Result<(Respons
     while let Some(mut link) = Pool::take(&pool).await {
         attempt.dispatched.set(true);
         match link.exchange(request).await {
-            Ok(response) => return Ok((response, link)),
+            Ok(head) => return Ok((head, link)),
             Err(ExchangeError { unsent: Some(again), .. }) => {
                 attempt.dispatched.set(false);
-                request = *again;
+                request = again;
             }
             Err(ExchangeError { error, unsent: None }) => return Err(Failed::Exchange(error)),
         }
     }
     let stream =
         provider.origin.connect(&worker.gateway.tls, Rc::clone(&worker.outbox)).await.map_err(Failed::Connect)?;
-    let mut link = Link::open(stream).await.map_err(|error| Failed::Connect(std::io::Error::other(error)))?;
+    let mut link = Link::new(stream, worker.landing.clone());
     attempt.dispatched.set(true);
     match link.exchange(request).await {
-        Ok(response) => Ok((response, link)),
+        Ok(head) => Ok((head, link)),
         Err(ExchangeError { unsent: Some(_), error }) => {
             attempt.dispatched.set(false);
-            Err(Failed::Connect(std::io::Error::other(error)))
+            Err(Failed::Connect(error))
         }
         Err(failed) => Err(Failed::Exchange(failed.error)),
     }

@@ -37,10 +37,10 @@ pub mod identify;
 mod intake;
 pub mod keys;
 mod line;
+mod link;
 pub mod listen;
 mod outbox;
 pub mod panics;
-mod parts;
 mod pool;
 mod quota;
 mod refuse;
@@ -63,8 +63,9 @@ use account::{Accounts, Presences};
 use identify::AttributionRules;
 use keys::KeyRing;
 pub use line::Lines;
+use link::{Landing, Link};
 use outbox::Outbox;
-use pool::{Link, Pool};
+use pool::Pool;
 pub use replay::{ReplayRules, Replays};
 pub use retries::Retries;
 use upstream::Provider;
@@ -201,6 +202,8 @@ pub(super) struct Worker {
     accounts: RefCell<Accounts>,
     /// What waits to be written.
     outbox: Rc<Outbox>,
+    /// Where answers are read into.
+    landing: Landing,
     /// Owns what outlives a request: drains of abandoned answers.
     tasks: TaskTracker,
 }
@@ -212,6 +215,7 @@ impl Worker {
             pools: RefCell::default(),
             accounts: RefCell::default(),
             outbox: Rc::default(),
+            landing: Landing::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -226,8 +230,8 @@ impl Worker {
         pool
     }
 
-    fn put_back(&self, provider: &Arc<str>, link: Link, cx: &mut std::task::Context<'_>) {
-        self.pool(provider).borrow_mut().put(link, cx);
+    fn put_back(&self, provider: &Arc<str>, link: Link) {
+        self.pool(provider).borrow_mut().put(link);
     }
 
     /// Whether a peer may name tenants without a key.

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderValue, Request, Uri};
 use smallvec::SmallVec;
 
 use crate::wire::filter::UsageChunkFilter;
-use crate::wire::{Edits, Family, Operation, Peek, Target, UsageFlag};
+use crate::wire::{Edits, Family, Operation, Peek, Pieces, Target, UsageFlag};
 
 use bytes::Bytes;
 
@@ -16,12 +16,11 @@ use super::Worker;
 use super::admit::Admission;
 use super::call::Call;
 use super::keys;
-use super::parts::Parts;
 use super::refuse::Refused;
 
 /// A request ready to be sent.
 pub(super) struct Outbound {
-    pub(super) request: Request<Parts>,
+    pub(super) request: Request<Pieces>,
     /// Takes out of the stream what we asked for and the client did not.
     pub(super) filter: Option<UsageChunkFilter>,
 }
@@ -53,9 +52,9 @@ pub(super) fn outbound(
     let (path, body) = match call.operation {
         Operation::Known(dialect) if !untouched => {
             let rewritten = dialect.rewrite(&source.target, source.body, source.peek, &edits);
-            (rewritten.path, Parts::new(rewritten.body))
+            (rewritten.path, rewritten.body)
         }
-        _ => (None, Parts::from(source.body.clone())),
+        _ => (None, Pieces::from_buf([source.body.clone()])),
     };
     let own_keys = !worker.gateway.options.keys.is_empty();
     let path = path.as_deref().unwrap_or(source.target.path);
@@ -66,10 +65,6 @@ pub(super) fn outbound(
     let brings_key = source.target.query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
     if brings_key && !own_keys && call.provider.family == Family::Gemini {
         request.headers_mut().remove(credential_header(Family::Gemini));
-    }
-    if source.body.is_empty() && matches!(source.head.method, Method::POST | Method::PUT | Method::PATCH) {
-        // hyper writes no length for an empty body, and some front ends insist on one.
-        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if asks_usage {
         // A stream that is edited must be readable; the client gets what it can read in any case.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::ledger::entry::Ending;
 use crate::wire::coding::Decoder;
@@ -20,11 +19,11 @@ use crate::wire::tap::Tap;
 
 use super::account::Place;
 use super::guard::Conduct;
+use super::link::{Burst, Link, Then};
 use super::panics::caught;
-use super::pool::Link;
 use super::replay::Keeper;
 use super::settle::Attempt;
-use super::source::{Burst, Cut, Source, Then};
+use super::source::{Cut, Source};
 
 /// The body of any answer.
 pub(super) enum Answer {
@@ -77,10 +76,10 @@ pub(super) struct Reading {
 }
 
 impl Tapped {
-    pub(super) fn new(incoming: Incoming, link: Link, reading: Reading, attempt: Attempt) -> Self {
-        let exact_length = if reading.filter.is_some() { None } else { incoming.size_hint().exact() };
+    pub(super) fn new(link: Link, reading: Reading, attempt: Attempt) -> Self {
+        let exact_length = if reading.filter.is_some() { None } else { link.length() };
         Self {
-            source: Some(Source::new(incoming, link, &attempt.worker.gateway.options.limits)),
+            source: Some(Source::new(link, &attempt.worker.gateway.options.limits)),
             reader: Reader { tap: reading.tap, decoder: reading.decoder, passed: 0 },
             filter: reading.filter,
             ready: VecDeque::new(),
@@ -103,7 +102,7 @@ impl Tapped {
                 return Poll::Ready(None);
             }
             let Some(source) = self.source.as_mut() else { return Poll::Ready(None) };
-            let Burst { bytes, then } = std::task::ready!(source.poll_burst(cx));
+            let Burst { bytes, then } = std::task::ready!(source.poll(cx));
             if !bytes.is_empty() {
                 self.reader.read(&bytes);
                 match &mut self.filter {
@@ -113,7 +112,7 @@ impl Tapped {
             }
             match then {
                 Then::More => {}
-                Then::End => self.end(cx),
+                Then::End => self.end(),
                 Then::Cut if self.ready.is_empty() => return self.cut(cx),
                 // What came before it is passed on first.
                 Then::Cut => source.broken = true,
@@ -138,13 +137,13 @@ impl Tapped {
     }
 
     /// The provider's answer has arrived whole.
-    fn end(&mut self, cx: &mut Context<'_>) {
+    fn end(&mut self) {
         self.ended = true;
         self.ready.extend(self.filter.take().and_then(|mut filter| filter.finish()));
         if let (Some(source), Some(attempt)) = (&mut self.source, &self.attempt)
             && let Some(link) = source.link.take()
         {
-            attempt.worker.put_back(&attempt.call.provider.name, link, cx);
+            attempt.worker.put_back(&attempt.call.provider.name, link);
         }
         let failed = self.attempt.as_ref().is_some_and(|attempt| attempt.status >= 400);
         if let Some(attempt) = &mut self.attempt {
@@ -262,16 +261,14 @@ async fn drain(mut source: Source, mut abandoned: Abandoned, (within, most): (Du
     let mut bytes_left = most;
     let reading = async {
         loop {
-            match std::future::poll_fn(|cx| source.poll(cx)).await {
-                None => return true,
-                Some(Err(Cut)) => return false,
-                Some(Ok(bytes)) => {
-                    abandoned.reader.read(&bytes);
-                    bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
-                    if bytes_left == 0 {
-                        return false;
-                    }
-                }
+            let Burst { bytes, then } = std::future::poll_fn(|cx| source.poll(cx)).await;
+            abandoned.reader.read(&bytes);
+            bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
+            match then {
+                Then::End => return true,
+                Then::Cut => return false,
+                Then::More if bytes_left == 0 => return false,
+                Then::More => {}
             }
         }
     };

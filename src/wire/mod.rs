@@ -12,6 +12,7 @@ pub mod estimate;
 mod fields;
 pub mod filter;
 pub mod gemini;
+pub mod http1;
 mod json_tap;
 mod octets;
 pub mod openai_chat;
