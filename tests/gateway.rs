@@ -13,6 +13,7 @@ mod ends;
 mod identity;
 mod limits;
 mod line;
+mod links;
 mod load;
 mod refusals;
 mod reload;
