@@ -114,6 +114,7 @@ impl Link {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>, to: &Method) -> Poll<io::Result<response::Parts>> {
+        // Where it cannot be written on, the answer may say why: it is waited for all the same.
         if let Poll::Ready(Err(error)) = self.poll_send(cx)
             && !self.sent
         {
@@ -209,20 +210,8 @@ impl Link {
         self.poll_read(cx, &mut byte).is_pending()
     }
 
-    /// Writes what is left of the request. Where that fails in the middle, the answer may say why: it is waited for all the same.
+    /// Writes what is left of the request.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.sending {
-            return Poll::Ready(Ok(()));
-        }
-        let written = ready!(self.poll_write(cx));
-        if self.sent {
-            self.sending = false;
-            self.keep &= written.is_ok();
-        }
-        Poll::Ready(written)
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
             let mut slices = [IoSlice::new(&[]); PIECES];
             for (slice, piece) in slices.iter_mut().zip(&self.unsent) {
@@ -241,7 +230,11 @@ impl Link {
                 !piece.is_empty()
             });
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.sending {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.sending = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_read<'b>(&mut self, cx: &mut Context<'_>, into: &'b mut [u8]) -> Poll<io::Result<&'b [u8]>> {

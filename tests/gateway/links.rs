@@ -1,5 +1,7 @@
 //! What a provider may do with a connection, byte by byte, and what becomes of it and of the calls over it.
 
+mod tls;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -131,8 +133,8 @@ struct Client {
 }
 
 impl Client {
-    fn of(rig: &Rig) -> Self {
-        Self { address: rig.node.data_address(), sender: None, tasks: JoinSet::new() }
+    fn of(address: SocketAddr) -> Self {
+        Self { address, sender: None, tasks: JoinSet::new() }
     }
 
     async fn ask(&mut self) -> Reply {
@@ -180,7 +182,7 @@ fn whole(text: &str) -> Act {
 async fn b16_a_head_that_cannot_be_understood_is_a_bad_gateway_and_ends_its_connection() {
     let odd = Odd::start().await;
     let rig = rig(&odd, "").await;
-    let mut client = Client::of(&rig);
+    let mut client = Client::of(rig.node.data_address());
     odd.will([Take, whole("first")]);
     assert_eq!(client.ask().await.text(), "first");
     for head in [
@@ -209,7 +211,7 @@ async fn b16_a_head_that_cannot_be_understood_is_a_bad_gateway_and_ends_its_conn
 async fn b16_interim_answers_are_passed_over_and_the_connection_is_kept() {
     let odd = Odd::start().await;
     let rig = rig(&odd, "").await;
-    let mut client = Client::of(&rig);
+    let mut client = Client::of(rig.node.data_address());
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
     odd.will([Take, Say(interim.to_owned()), Wait(20), whole("one")]);
     odd.will([Say("HTTP/1.1 102 Processing\r\n\r\n".to_owned()), Take, whole("two")]);
@@ -227,7 +229,7 @@ async fn b16_interim_answers_are_passed_over_and_the_connection_is_kept() {
 async fn b17_what_follows_an_answer_is_nobody_elses_answer() {
     let odd = Odd::start().await;
     let rig = rig(&odd, "").await;
-    let mut client = Client::of(&rig);
+    let mut client = Client::of(rig.node.data_address());
     let stray = format!("{OK}content-length: 6\r\n\r\nstolen");
     let chunks = format!("{OK}transfer-encoding: chunked\r\n\r\n5\r\nright\r\n0\r\n\r\n");
     let at_once = format!("{OK}content-length: 5\r\n\r\nright{stray}");
@@ -250,11 +252,28 @@ async fn b17_what_follows_an_answer_is_nobody_elses_answer() {
     rig.stop().await;
 }
 
+// Mutation: in `Link::read_head` what the head says of the connection is not looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_the_provider_says_it_will_close_takes_no_other_request() {
+    let odd = Odd::start().await;
+    let rig = rig(&odd, "").await;
+    let mut client = Client::of(rig.node.data_address());
+    for head in ["HTTP/1.1 200 OK\r\nconnection: Close", "HTTP/1.0 200 OK", "HTTP/1.0 200 OK\r\nconnection: keep-alive"]
+    {
+        odd.will([Take, Say(format!("{head}\r\ncontent-length: 5\r\n\r\nright"))]);
+        assert_eq!(client.ask().await.text(), "right");
+    }
+    odd.will([Take, whole("last")]);
+    assert_eq!(client.ask().await.text(), "last");
+    assert_eq!(odd.connections(), [0, 1, 2, 2]);
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_comes_a_byte_at_a_time_is_the_same_answer() {
     let odd = Odd::start().await;
     let rig = rig(&odd, "").await;
-    let mut client = Client::of(&rig);
+    let mut client = Client::of(rig.node.data_address());
     let chunks = "6;extension=\"x\"\r\n{\"a\":1\r\n1\r\n}\r\n0\r\nx-trailer: y\r\n\r\n";
     for _ in 0..2 {
         odd.will([Take, Spell(format!("{OK}transfer-encoding: chunked\r\n\r\n{chunks}"))]);
@@ -272,7 +291,7 @@ async fn an_answer_that_comes_a_byte_at_a_time_is_the_same_answer() {
 async fn an_answer_without_a_length_ends_with_its_connection_and_one_with_a_length_does_not() {
     let odd = Odd::start().await;
     let rig = rig(&odd, "").await;
-    let mut client = Client::of(&rig);
+    let mut client = Client::of(rig.node.data_address());
     for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n"] {
         odd.will([Take, Say(format!("{head}the begin")), Wait(20), Say("ning".to_owned()), Close]);
         let reply = client.ask().await;
@@ -294,7 +313,7 @@ async fn an_answer_without_a_length_ends_with_its_connection_and_one_with_a_leng
 async fn answers_without_a_body_leave_their_connection_ready_for_the_next() {
     let odd = Odd::start().await;
     let rig = rig(&odd, "").await;
-    let mut client = Client::of(&rig);
+    let mut client = Client::of(rig.node.data_address());
     let head = Request::head("/odd/v1/models").header("authorization", format!("Bearer {KEY}"));
     odd.will([Take, Say(format!("{OK}content-length: 5\r\n\r\n"))]);
     odd.will([Take, Say("HTTP/1.1 204 No Content\r\n\r\n".to_owned())]);
@@ -321,7 +340,7 @@ fn long() -> String {
 async fn an_answer_may_begin_before_its_request_has_left_which_then_goes_on() {
     let odd = Odd::start().await;
     let rig = rig(&odd, "limits: { silence_timeout: 3 s }\n").await;
-    let mut client = Client::of(&rig);
+    let mut client = Client::of(rig.node.data_address());
     let begins = format!("{OK}transfer-encoding: chunked\r\n\r\n9\r\nthe begin\r\n");
     odd.will([Say(begins), Wait(50), Take, Say("4\r\nning\r\n0\r\n\r\n".to_owned())]);
     odd.will([Take, whole("next")]);
@@ -341,7 +360,7 @@ async fn an_answer_may_begin_before_its_request_has_left_which_then_goes_on() {
 async fn a_provider_that_refuses_before_it_has_read_everything_is_heard() {
     let odd = Odd::start().await;
     let rig = rig(&odd, "").await;
-    let mut client = Client::of(&rig);
+    let mut client = Client::of(rig.node.data_address());
     let refusal = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 8\r\n\r\ntoo long".to_owned();
     for acts in [vec![Say(refusal.clone()), Close], vec![Say(refusal.clone()), Wait(300), Close]] {
         odd.will(acts);
@@ -350,6 +369,7 @@ async fn a_provider_that_refuses_before_it_has_read_everything_is_heard() {
     }
     odd.will([Take, whole("next")]);
     assert_eq!(client.ask().await.text(), "next");
-    assert_eq!(odd.connections(), [0, 1, 2]);
+    let body = chat("hello").to_string().len();
+    assert_eq!(odd.seen.lock().expect("a lock").as_slice(), [(0, 0), (1, 0), (2, body)]);
     rig.stop().await;
 }
