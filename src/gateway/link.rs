@@ -138,10 +138,10 @@ impl Link {
         let before = std::mem::take(&mut self.head);
         let joined = if before.is_empty() { arrived } else { &[&before, arrived].concat() };
         let head = http1::answer_head(joined, to).map_err(invalid)?;
+        if head.as_ref().map_or(joined.len(), |head| head.length) > AT_ONCE {
+            return Err(invalid("the head of an answer is too long"));
+        }
         let Some(head) = head else {
-            if joined.len() >= AT_ONCE {
-                return Err(invalid("the head of an answer is too long"));
-            }
             self.head = joined.to_vec();
             return Ok(None);
         };
