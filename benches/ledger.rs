@@ -14,15 +14,21 @@ use std::time::{Duration, Instant};
 use plimsoll::domain::attribution::Attribution;
 use plimsoll::domain::clock::Timestamp;
 use plimsoll::domain::money::Money;
+use plimsoll::domain::standing::Unit;
 use plimsoll::domain::tenant::{Tenant, TenantId};
 use plimsoll::domain::usage::{Basis, Usage};
 use plimsoll::domain::window::Window;
 use plimsoll::ledger::entry::{Ending, LedgerEntry};
-use plimsoll::ledger::{Ledger, LedgerStore, Record, SqliteStore};
+use plimsoll::ledger::{Grant, Ledger, LedgerStore, Record, SqliteStore};
 use plimsoll::meter::counter::{CounterName, WindowCounter};
 use plimsoll::meter::reservation::{Posting, Postings};
 
 const ROWS: u64 = 100_000;
+/// What a row costs, in nano-dollars.
+const COST: i64 = 184_800;
+/// Two orders in which tenants take turns.
+const TURN: u64 = 7_919;
+const OTHER_TURN: u64 = 6_131;
 /// What they are of: a few that are known, and as many as there are rows.
 const TENANTS: [u64; 2] = [500, 100_000];
 /// 2026-11-01 and a month later.
@@ -37,6 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             transactions(&folder.path().join(format!("{tenants}-in-batches-of-{batch}.db")), &rows, batch)?;
         }
         queued(&folder.path().join(format!("{tenants}-queued.db")), &rows)?;
+        for batch in [500, 2_000] {
+            again(&folder.path().join(format!("{tenants}-again-in-batches-of-{batch}.db")), &rows, batch)?;
+        }
     }
     Ok(())
 }
@@ -54,6 +63,29 @@ fn transactions(path: &Path, rows: &Rows, batch: u64) -> Result<(), Box<dyn Erro
         took += began.elapsed();
     }
     report(&format!("transactions of {batch}"), spent, took);
+    Ok(())
+}
+
+/// Tenants that are known call again, in another order than before, and one of their two counters has a lease.
+fn again(path: &Path, rows: &Rows, batch: u64) -> Result<(), Box<dyn Error>> {
+    let mut store = SqliteStore::open(path)?;
+    let known = rows.tenants.len() as u64;
+    for first in (0..known).step_by(500) {
+        let numbers = first..known.min(first + 500);
+        let leases = numbers.clone().map(|number| Record::Grant(rows.lease(number)));
+        let calls = numbers.map(|number| Record::Attempt(Box::new(rows.entry(number))));
+        store.append(&leases.chain(calls).collect::<Vec<_>>())?;
+    }
+    let (mut spent, mut took) = (Duration::ZERO, Duration::ZERO);
+    for first in (known..known + ROWS).step_by(usize::try_from(batch)?) {
+        let records: Vec<Record> =
+            (first..first + batch).map(|number| Record::Attempt(Box::new(rows.leased_entry(number)))).collect();
+        let (before, began) = (own_time("self")?, Instant::now());
+        store.append(&records)?;
+        spent += own_time("self")?.saturating_sub(before);
+        took += began.elapsed();
+    }
+    report(&format!("again, leased, of {batch}"), spent, took);
     Ok(())
 }
 
@@ -141,13 +173,30 @@ impl Rows {
         Self { tenants: (0..tenants).map(tenant).collect(), attribution: Arc::new(attribution), words }
     }
 
+    /// A lease of the first counter of the tenant of a row.
+    fn lease(&self, number: u64) -> Grant {
+        let counter = self.tenants[self.turn(number, TURN)].1[0].counter.clone();
+        Grant { counter, unit: Unit::Money, need: COST, want: COST * 1_000, ceiling: i64::MAX }
+    }
+
+    /// A row that a lease covers, of the tenant whose turn it is in another order.
+    fn leased_entry(&self, number: u64) -> LedgerEntry {
+        let (tenant, postings) = &self.tenants[self.turn(number, OTHER_TURN)];
+        let mut postings = postings.clone();
+        postings[0].covered = [COST, 0, 0];
+        LedgerEntry { tenant: Arc::clone(tenant), postings, ..self.entry(number) }
+    }
+
+    /// Each tenant has its turn, and none beside its neighbour, for a prime that does not divide their number.
+    fn turn(&self, number: u64, prime: u64) -> usize {
+        usize::try_from(number * prime).unwrap_or(0) % self.tenants.len()
+    }
+
     fn entry(&self, number: u64) -> LedgerEntry {
         // Any odd number spreads: what matters is that ids do not come in order within a moment.
         let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let id: Arc<str> = Arc::from(format!("req_{:08x}{:012x}", number / 16, mixed >> 16));
-        // A prime that divides neither number of tenants: each has its turn, and none beside its neighbour.
-        let tenant = usize::try_from(number * 7_919).unwrap_or(0) % self.tenants.len();
-        let (tenant, postings) = &self.tenants[tenant];
+        let (tenant, postings) = &self.tenants[self.turn(number, TURN)];
         let [provider, dialect, path, model, policy, nothing] = &self.words;
         LedgerEntry {
             attempt_id: Arc::clone(&id),
@@ -167,7 +216,7 @@ impl Rows {
             usage: Usage { input: Some(512), cached_input: Some(0), output: Some(180), ..Usage::default() },
             basis: Basis::Exact,
             price: None,
-            cost: Some(Money::from_nano(184_800)),
+            cost: Some(Money::from_nano(COST)),
             status: 200,
             ending: Ending::Complete,
             decision: Arc::clone(nothing),

@@ -22,6 +22,8 @@ pub(super) struct Delta {
     pub(super) posted: Amounts,
     pub(super) in_doubt: Amounts,
     pub(super) leased: Amounts,
+    /// A part of a lease went back, perhaps all of it.
+    pub(super) returned: bool,
 }
 
 impl Delta {
@@ -85,6 +87,14 @@ impl Changes {
         let amount = ask.want.min(room / 2).max(ask.need);
         *more = more.saturating_add(amount);
         Ok(amount)
+    }
+
+    /// Takes back a part of a lease that is not needed any more.
+    pub(super) fn give_back(&mut self, counter: &WindowCounter, unit: Unit, amount: i64) {
+        let delta = self.of(counter);
+        let leased = &mut delta.leased[unit.index()];
+        *leased = leased.saturating_sub(amount);
+        delta.returned = true;
     }
 
     /// Writes what is gathered.
@@ -170,13 +180,14 @@ impl Known {
 
     /// Makes a counter that begins with `delta`, or adds that to the one there is.
     fn begin(&mut self, sums: &mut Sums<'_>, counter: &WindowCounter, delta: &Delta) -> Result<(), LedgerError> {
-        const VALUES: &str = ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
-        let insert = ["INSERT INTO counter (identity, key, window_start, window_end, ", AMOUNTS, VALUES].concat();
+        const VALUES: &str = ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let insert = ["INSERT INTO counter (identity, key, window_start, window_end, lent, ", AMOUNTS, VALUES].concat();
         let connection = sums.connection;
         let (named, Window { start, end }) = (counter.counter(), counter.window());
         let identity = self.identity(connection, named.identity())?;
         let leased = delta.leased.map(|leased| leased.max(0));
-        let place: [&dyn ToSql; 4] = [&identity, named.key(), &start.micros(), &end.micros()];
+        let lent = leased != [0; 3];
+        let place: [&dyn ToSql; 5] = [&identity, named.key(), &start.micros(), &end.micros(), &lent];
         let amounts = delta.posted.iter().chain(&delta.in_doubt).chain(&leased).map(|amount| amount as &dyn ToSql);
         let made = connection.prepare_cached(&insert)?.execute(params_from_iter(place.into_iter().chain(amounts)))?;
         let row = if made > 0 {
@@ -207,6 +218,7 @@ pub(super) struct Sums<'a> {
     connection: &'a Connection,
     add: CachedStatement<'a>,
     add_leased: CachedStatement<'a>,
+    mark: CachedStatement<'a>,
 }
 
 impl<'a> Sums<'a> {
@@ -215,14 +227,15 @@ impl<'a> Sums<'a> {
             "UPDATE counter SET posted_nano_usd = posted_nano_usd + ?2, posted_tokens = posted_tokens + ?3,
             posted_requests = posted_requests + ?4, in_doubt_nano_usd = in_doubt_nano_usd + ?5,
             in_doubt_tokens = in_doubt_tokens + ?6, in_doubt_requests = in_doubt_requests + ?7";
-        // Most counters are no hard budget's, and the index of those that are is then left alone.
         const LEASED: &str =
             ", leased_nano_usd = max(leased_nano_usd + ?8, 0), leased_tokens = max(leased_tokens + ?9, 0),
             leased_requests = max(leased_requests + ?10, 0)";
         const ROW: &str = " WHERE id = ?1";
+        const MARK: &str = "UPDATE counter SET lent = NOT lent
+            WHERE id = ? AND lent <> (leased_nano_usd <> 0 OR leased_tokens <> 0 OR leased_requests <> 0)";
         let add = connection.prepare_cached(&[POSTED, ROW].concat())?;
         let add_leased = connection.prepare_cached(&[POSTED, LEASED, ROW].concat())?;
-        Ok(Self { connection, add, add_leased })
+        Ok(Self { connection, add, add_leased, mark: connection.prepare_cached(MARK)? })
     }
 
     /// Adds a batch's changes to one counter.
@@ -234,7 +247,7 @@ impl<'a> Sums<'a> {
             self.add_leased.execute(params_from_iter(values.chain(&delta.leased)))
         };
         match changed {
-            Ok(1) => Ok(()),
+            Ok(1) => self.keep_marked(row, delta),
             // Somebody else has taken the row away: nothing of the batch may be written without it.
             Ok(rows) => Err(rusqlite::Error::StatementChangedRows(rows).into()),
             // A sum beyond 63 bits would be a float, which a STRICT table refuses.
@@ -245,9 +258,18 @@ impl<'a> Sums<'a> {
         }
     }
 
+    /// A counter is marked when something is leased of it, so that a start finds it. A mark is taken away when a lease goes back, and
+    /// not whenever one is used up, for the index of marks would be written each time.
+    fn keep_marked(&mut self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
+        if delta.returned || delta.leased.iter().any(|leased| *leased > 0) {
+            self.mark.execute([row])?;
+        }
+        Ok(())
+    }
+
     /// The same with sums that stop at the end of the range.
     #[cold]
-    fn change_up_to_the_end(&self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
+    fn change_up_to_the_end(&mut self, row: i64, delta: &Delta) -> Result<(), LedgerError> {
         let [mut posted, mut in_doubt, mut leased] = amounts(self.connection, row)?;
         for at in 0..3 {
             posted[at] = posted[at].saturating_add(delta.posted[at]);
@@ -257,7 +279,7 @@ impl<'a> Sums<'a> {
         let write = ["UPDATE counter SET (", AMOUNTS, ") = (?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?"].concat();
         let values = posted.iter().chain(&in_doubt).chain(&leased).chain([&row]);
         self.connection.prepare_cached(&write)?.execute(params_from_iter(values))?;
-        Ok(())
+        self.keep_marked(row, delta)
     }
 }
 

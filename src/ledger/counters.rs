@@ -133,6 +133,12 @@ pub(super) fn of_keys_since(
     Ok(())
 }
 
+/// How many counters have something leased and are not marked.
+pub(super) fn unmarked(connection: &Connection) -> Result<u32, LedgerError> {
+    let count = "SELECT count(*) FROM counter WHERE lent = 0 AND (leased_nano_usd <> 0 OR leased_tokens <> 0 OR leased_requests <> 0)";
+    Ok(connection.query_row(count, [], |row| row.get(0))?)
+}
+
 /// The identities whose counters are complete, for windows that had not ended at that moment.
 pub(super) fn complete(connection: &Connection) -> Result<Vec<(Arc<str>, Timestamp)>, LedgerError> {
     let mut statement = connection.prepare_cached("SELECT identity, since FROM complete ORDER BY identity")?;

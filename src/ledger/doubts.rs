@@ -20,15 +20,16 @@ pub(super) fn recover(transaction: &Transaction<'_>) -> Result<(i64, usize), Led
     for unit in Unit::ALL {
         let word = unit_word(unit);
         let (leased, in_doubt) = (["leased_", word].concat(), ["in_doubt_", word].concat());
-        let open =
-            "INSERT INTO doubt (counter, unit, amount, epoch) SELECT id, ?, LEASED, ? FROM counter WHERE LEASED <> 0";
+        let open = "INSERT INTO doubt (counter, unit, amount, epoch) SELECT id, ?, LEASED, ? FROM counter
+            WHERE lent <> 0 AND LEASED <> 0";
         found += transaction.execute(&open.replace("LEASED", &leased), params![word, epoch - 1])?;
         // Sums of leases are bounded by limits; a sum that is at the end of the range stays there.
         let charge =
             "UPDATE counter SET DOUBT = CASE WHEN DOUBT > 9223372036854775807 - LEASED THEN 9223372036854775807
-            ELSE DOUBT + LEASED END, LEASED = 0 WHERE LEASED <> 0";
+            ELSE DOUBT + LEASED END, LEASED = 0 WHERE lent <> 0 AND LEASED <> 0";
         transaction.execute(&charge.replace("DOUBT", &in_doubt).replace("LEASED", &leased), [])?;
     }
+    transaction.execute("UPDATE counter SET lent = 0 WHERE lent <> 0", [])?;
     Ok((epoch, found))
 }
 

@@ -19,10 +19,10 @@ const APPLICATION_ID: i32 = 0x506c_696d;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Each entry brings the schema from its index to the next version.
-const MIGRATIONS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 /// The newest schema that this program knows.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 
 const VERSION_1: &str = "
 CREATE TABLE attempt (
@@ -202,6 +202,15 @@ CREATE INDEX counter_leased ON counter (id)
     WHERE leased_nano_usd <> 0 OR leased_tokens <> 0 OR leased_requests <> 0;
 CREATE INDEX doubt_open ON doubt (counter) WHERE resolved IS NULL;
 CREATE INDEX doubt_by_counter ON doubt (counter);
+";
+
+/// A counter that may have something leased is marked, and the index of those is by the mark: by the amounts it was written anew
+/// with every row that a lease covers. Whatever has something leased is marked; what is marked may have used up its lease.
+const VERSION_5: &str = "
+ALTER TABLE counter ADD COLUMN lent INTEGER NOT NULL DEFAULT 0;
+UPDATE counter SET lent = 1 WHERE leased_nano_usd <> 0 OR leased_tokens <> 0 OR leased_requests <> 0;
+DROP INDEX counter_leased;
+CREATE INDEX counter_lent ON counter (id) WHERE lent <> 0;
 ";
 
 /// Opens the one connection that writes, and brings the schema up to date.

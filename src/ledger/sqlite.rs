@@ -178,10 +178,7 @@ impl<'a> Work<'a> {
             Record::Grant(ask) => {
                 self.done.granted.push(self.changes.grant(self.transaction, self.known, ask)?);
             }
-            Record::Return { counter, unit, amount } => {
-                let leased = &mut self.changes.of(counter).leased[unit.index()];
-                *leased = leased.saturating_sub(*amount);
-            }
+            Record::Return { counter, unit, amount } => self.changes.give_back(counter, *unit, *amount),
             Record::Begin(identities) => {
                 self.flush()?;
                 counters::begin(self.transaction, identities)?;

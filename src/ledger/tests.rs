@@ -20,6 +20,7 @@ use super::*;
 mod books;
 mod damage;
 mod leases;
+mod marks;
 mod migrations;
 mod spend;
 
@@ -134,8 +135,11 @@ fn files_of_others_and_of_the_future_are_refused() {
     connection.pragma_update(None, "user_version", 7).expect("a version");
     drop(connection);
     let refusal = Ledger::open(&place.path).expect_err("a newer schema").to_string();
-    insta::assert_snapshot!(refusal, @"the ledger has schema 7 and this program knows schemas up to 4: run the newer Plimsoll that wrote it");
-    assert!(matches!(LedgerReader::open(&place.path), Err(LedgerError::NewerSchema { found: 7, known: 4 })));
+    insta::assert_snapshot!(refusal, @"the ledger has schema 7 and this program knows schemas up to 5: run the newer Plimsoll that wrote it");
+    assert!(matches!(
+        LedgerReader::open(&place.path),
+        Err(LedgerError::NewerSchema { found: 7, known: SCHEMA_VERSION })
+    ));
 
     let other = place.path.with_extension("other");
     rusqlite::Connection::open(&other).expect("a database").execute_batch("CREATE TABLE x (y)").expect("a table");

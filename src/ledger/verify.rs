@@ -226,6 +226,10 @@ impl Work {
             }
         }
         counters::open_at(view, Timestamp::from_micros(i64::MIN), &mut |counter| self.counter(&counter))?;
+        let unmarked = counters::unmarked(view)?;
+        if unmarked > 0 {
+            self.report.found(|| format!("{unmarked} counters have leases that a start would not find"));
+        }
         let mut missing: Vec<Place> = self
             .sums
             .drain()

@@ -58,6 +58,8 @@ fn d5_what_another_hand_changed_is_found_and_named() {
         moved.starts_with("counter `tenant_month` of `globex` from 2026-11-01T00:00:00Z is of a window to"),
         "{moved}"
     );
+    let unmarked = tampered("UPDATE counter SET leased_tokens = 5");
+    assert_eq!(unmarked, "2 counters have leases that a start would not find");
     let doubt = tampered("INSERT INTO doubt (counter, unit, amount, epoch) SELECT id, 'nano_usd', 5, 0 FROM counter");
     assert!(doubt.contains("its rows say [") && doubt.contains("[782, 1050, 0]"), "{doubt}");
 }

@@ -15,7 +15,7 @@ const WINDOW: Window =
 const NEXT: Window =
     Window { start: Timestamp::from_seconds(1_797_000_000), end: Timestamp::from_seconds(1_800_000_000) };
 
-fn counter(identity: &str, key: &str) -> WindowCounter {
+pub(super) fn counter(identity: &str, key: &str) -> WindowCounter {
     in_window(identity, key, WINDOW)
 }
 
@@ -24,7 +24,7 @@ fn in_window(identity: &str, key: &str, window: Window) -> WindowCounter {
     WindowCounter::named(name, window)
 }
 
-fn posted(entry: LedgerEntry, to: &[(&WindowCounter, i64)]) -> LedgerEntry {
+pub(super) fn posted(entry: LedgerEntry, to: &[(&WindowCounter, i64)]) -> LedgerEntry {
     let postings = to.iter().map(|&(counter, covered)| Posting { counter: counter.clone(), covered: [covered, 0, 0] });
     LedgerEntry { postings: postings.collect(), ..entry }
 }
@@ -37,11 +37,11 @@ fn stored(reader: &LedgerReader) -> Vec<StoredCounter> {
     found
 }
 
-fn attempt(entry: LedgerEntry) -> Record {
+pub(super) fn attempt(entry: LedgerEntry) -> Record {
     Record::Attempt(Box::new(entry))
 }
 
-fn ask(counter: &WindowCounter, need: i64, want: i64, ceiling: i64) -> Record {
+pub(super) fn ask(counter: &WindowCounter, need: i64, want: i64, ceiling: i64) -> Record {
     Record::Grant(Grant { counter: counter.clone(), unit: Unit::Money, need, want, ceiling })
 }
 

@@ -37,6 +37,9 @@ fn counters_leases_and_doubts_of_version_3_are_kept() {
     assert!(!store.connection.prepare("PRAGMA foreign_key_check").expect("a check").exists([]).expect("a check"));
     let complete = counters::complete(&store.connection).expect("identities");
     assert_eq!(complete.iter().map(|(_, since)| since.micros()).collect::<Vec<_>>(), [500]);
+    let mut marked = store.connection.prepare("SELECT count(*) FROM counter WHERE lent <> 0").expect("a table");
+    assert_eq!(marked.query_one([], |row| row.get::<_, u32>(0)).expect("a number"), 1, "what is leased is marked");
+    drop(marked);
     // The lease was never settled: the run that goes on puts it in doubt.
     assert_eq!(store.begin_run(&[]).expect("a new run"), 1);
     let doubted = store.counters().expect("counters").into_iter().find(|counter| counter.name.key.is_empty());
