@@ -16,6 +16,7 @@ use plimsoll::meter::Meter;
 use plimsoll::meter::counter::{Counter, WindowCounter};
 use plimsoll::meter::reservation::{Ask, reserve};
 use plimsoll::policy::{CallFacts, Policy, evaluate};
+use plimsoll::wire::http1;
 use plimsoll::wire::openai_chat::OpenAiChat;
 use plimsoll::wire::tap::Tap;
 use plimsoll::wire::{Dialect, Edits, Framing, Target};
@@ -41,6 +42,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "evaluate-reached", prepare: || judge(REACHED) },
     Part { name: "reserve-settle", prepare: reserve_and_settle },
     Part { name: "splice", prepare: splice },
+    Part { name: "answer-head", prepare: answer_head },
+    Part { name: "chunks-64", prepare: chunks },
     Part { name: "tap-json", prepare: tap_json },
     Part { name: "tap-sse-64", prepare: tap_sse },
     Part { name: "tap-sse-chunk", prepare: tap_chunk },
@@ -65,6 +68,30 @@ fn splice() -> Box<dyn FnMut()> {
     let edits = Edits { model: Some("gpt-4o-mini"), cap: Some(600), ask_usage: true, service_tier: None };
     Box::new(move || {
         black_box(OpenAiChat.rewrite(&TARGET, body, black_box(&peek), &edits));
+    })
+}
+
+/// The head of a provider's answer, with as many headers as they send.
+fn answer_head() -> Box<dyn FnMut()> {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ndate: Sat, 28 Nov 2026 09:00:00 GMT\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
+        transfer-encoding: chunked\r\nconnection: keep-alive\r\nopenai-version: 2020-10-01\r\nopenai-processing-ms: 412\r\n\
+        x-ratelimit-limit-requests: 10000\r\nx-ratelimit-remaining-requests: 9999\r\nx-request-id: req_0123456789abcdef\r\n\
+        strict-transport-security: max-age=31536000; includeSubDomains; preload\r\n\r\n";
+    Box::new(move || {
+        let head = http1::answer_head(black_box(HEAD), &Method::POST).expect("a head");
+        assert!(head.is_some_and(|head| head.keep_alive), "the head is whole");
+    })
+}
+
+/// A burst of 64 chunks, each an event.
+fn chunks() -> Box<dyn FnMut()> {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = http1::answer_head(HEAD, &Method::POST).expect("a head").expect("a whole head");
+    let chunk = |event: Vec<u8>| [format!("{:x}\r\n", event.len()).as_bytes(), &event, b"\r\n"].concat();
+    let burst: Vec<u8> = inputs::stream(64).into_iter().flat_map(chunk).collect();
+    Box::new(move || {
+        let (content, used) = head.body.clone().read(black_box(&burst));
+        assert!(used == burst.len() && !content.is_empty(), "all chunks are read");
     })
 }
 
