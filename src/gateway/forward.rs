@@ -105,7 +105,7 @@ pub(super) async fn forward(
     let reading = reading(&attempt, &mut head.headers, framing, filter);
     strip_answer(&mut head.headers);
     reply::timing(&mut head.headers, attempt.overhead, attempt.first_byte);
-    if link.is_over() {
+    if link.length() == Some(0) {
         attempt.worker.put_back(&attempt.call.provider.name, link);
         let ending = if attempt.status >= 400 { Ending::ProviderError } else { Ending::Complete };
         attempt.heard_out = true;
@@ -180,6 +180,10 @@ fn fail(mut attempt: Attempt, failed: &Failed) -> Refused {
             let refused = Refused::upstream("the provider cannot be reached");
             attempt.void(refused.status);
             refused
+        }
+        Failed::Exchange(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            tracing::warn!(%provider, request_id = %id, %error, "a provider's answer cannot be understood");
+            abandon(attempt, Refused::upstream("the provider's answer cannot be understood"))
         }
         Failed::Exchange(error) => {
             tracing::warn!(%provider, request_id = %id, %error, "a provider broke the connection");

@@ -114,11 +114,11 @@ impl Link {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>, to: &Method) -> Poll<io::Result<response::Parts>> {
-        // Where it cannot be written on, the answer may say why: it is waited for all the same.
-        if let Poll::Ready(Err(error)) = self.poll_send(cx)
-            && !self.sent
-        {
-            return Poll::Ready(Err(error));
+        // Where it cannot be written on, the answer may say why: it is waited for all the same. What is there before anything was
+        // written is no answer to it.
+        let sending = self.poll_send(cx);
+        if !self.sent {
+            return sending.map(|sent| Err(sent.err().unwrap_or_else(|| ErrorKind::WriteZero.into())));
         }
         let landing = self.landing.clone();
         let mut landing = landing.0.borrow_mut();
@@ -135,14 +135,23 @@ impl Link {
 
     /// Reads the head of an answer, and the content that came with it.
     fn read_head(&mut self, arrived: &[u8], to: &Method) -> io::Result<Option<response::Parts>> {
-        let before = std::mem::take(&mut self.head);
-        let joined = if before.is_empty() { arrived } else { &[&before, arrived].concat() };
-        let head = http1::answer_head(joined, to).map_err(invalid)?;
+        let mut before = std::mem::take(&mut self.head);
+        let is_more = !before.is_empty();
+        let near = before.len().saturating_sub(2);
+        let joined = if is_more {
+            before.extend_from_slice(arrived);
+            &before
+        } else {
+            arrived
+        };
+        // What comes in many pieces is read once its end may be there.
+        let is_read = !is_more || http1::may_end_head(joined.get(near..).unwrap_or_default());
+        let head = if is_read { http1::answer_head(joined, to).map_err(invalid)? } else { None };
         if head.as_ref().map_or(joined.len(), |head| head.length) > AT_ONCE {
             return Err(invalid("the head of an answer is too long"));
         }
         let Some(head) = head else {
-            self.head = joined.to_vec();
+            self.head = if is_more { before } else { arrived.to_vec() };
             return Ok(None);
         };
         self.body = head.body;
@@ -189,19 +198,19 @@ impl Link {
         }
     }
 
-    /// Whether the answer has no content, or no more.
-    pub(super) fn is_over(&self) -> bool {
-        self.content.is_empty() && self.body.is_over()
+    /// Whether the answer broke off because it cannot be read on, and not because the provider ended it.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.body.malformed().is_some()
     }
 
-    /// The length of the content, where the head says it.
+    /// The length of the content that is still to come, where the head says it.
     pub(super) fn length(&self) -> Option<u64> {
         self.body.length().map(|left| left + self.content.len() as u64)
     }
 
     /// Whether it can take another request: its last exchange went well to the end.
     pub(super) fn is_idle(&self) -> bool {
-        self.keep && self.is_over() && !self.sending
+        self.keep && self.content.is_empty() && self.body.is_over() && !self.sending
     }
 
     /// Whether the provider has neither closed it nor said anything that nobody asked for.
@@ -218,6 +227,8 @@ impl Link {
                 *slice = IoSlice::new(piece);
             }
             let slices = slices.get(..self.unsent.len()).unwrap_or(&slices);
+            // What TLS could not send whole it may have sent in part.
+            self.sent |= matches!(self.stream, Stream::Tls(_));
             let mut written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
             if written == 0 {
                 return Poll::Ready(Err(ErrorKind::WriteZero.into()));

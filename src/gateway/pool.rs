@@ -6,6 +6,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::task::coop::unconstrained;
+
 use super::link::Link;
 
 /// Idle links that are kept per provider and core.
@@ -29,7 +31,8 @@ impl Pool {
                 pool.borrow_mut().idle.clear();
                 return None;
             }
-            if poll_fn(|cx| Poll::Ready(link.is_silent(cx))).await {
+            // A task that has read much in its turn is told that nothing is there, wherever it looks.
+            if unconstrained(poll_fn(|cx| Poll::Ready(link.is_silent(cx)))).await {
                 return Some(link);
             }
         }

@@ -32,7 +32,7 @@ pub(super) struct Source {
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
     /// We gave up, and not the provider.
-    pub(super) overdue: bool,
+    pub(super) gave_up: bool,
     /// It is over, and not well.
     pub(super) broken: bool,
 }
@@ -42,7 +42,7 @@ impl Source {
         let (heard, silence) = (Instant::now(), limits.silence_timeout);
         let deadline = heard + limits.answer_timeout;
         let timer = Box::pin(tokio::time::sleep_until((heard + silence).min(deadline).into()));
-        Self { link: Some(link), heard, silence, deadline, timer, overdue: false, broken: false }
+        Self { link: Some(link), heard, silence, deadline, timer, gave_up: false, broken: false }
     }
 
     /// All that has arrived, in one piece, so that what was sent in one go is read, metered and written in one go.
@@ -51,9 +51,13 @@ impl Source {
         match link.poll_burst(cx) {
             Poll::Ready(burst) => {
                 self.heard = Instant::now();
-                // A stream that never makes us wait is not asked for its patience below.
-                self.overdue = burst.then == Then::More && self.heard > self.deadline;
-                Poll::Ready(if self.overdue { CUT } else { burst })
+                self.gave_up = match burst.then {
+                    // A stream that never makes us wait is not asked for its patience below.
+                    Then::More => self.heard > self.deadline,
+                    Then::Cut => link.is_unreadable(),
+                    Then::End => false,
+                };
+                Poll::Ready(if self.gave_up { Burst { then: Then::Cut, ..burst } } else { burst })
             }
             Poll::Pending => self.poll_patience(cx),
         }
@@ -64,7 +68,7 @@ impl Source {
         while self.timer.as_mut().poll(cx).is_ready() {
             let due = (self.heard + self.silence).min(self.deadline);
             if due <= Instant::now() {
-                self.overdue = true;
+                self.gave_up = true;
                 return Poll::Ready(CUT);
             }
             self.timer.as_mut().reset(due.into());

@@ -126,7 +126,7 @@ impl Tapped {
             (source.broken, self.gave_way) = (true, true);
             // Should the client turn out to be gone when it is written, the provider had ended before.
             if let Some(attempt) = &mut self.attempt {
-                attempt.heard_out = !source.overdue;
+                attempt.heard_out = !source.gave_up;
             }
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, response};
 use hyper::ext::ReasonPhrase;
+use memchr::memmem;
 
 use self::chunked::Chunked;
 
@@ -83,6 +84,11 @@ pub struct AnswerHead {
     pub length: usize,
 }
 
+/// Whether the empty line that ends a head may be among these bytes.
+pub fn may_end_head(bytes: &[u8]) -> bool {
+    memmem::find(bytes, b"\n\r\n").is_some() || memmem::find(bytes, b"\n\n").is_some()
+}
+
 /// Reads the head of the answer to a request with this method; `None` while it is not there whole. Interim answers
 /// (100, 103) are passed over.
 pub fn answer_head(bytes: &[u8], to: &Method) -> Result<Option<AnswerHead>, Malformed> {
@@ -131,14 +137,13 @@ fn head(parsed: &httparse::Response<'_, '_>, bytes: &[u8], to: &Method) -> Resul
     }
     let is_1_0 = parsed.version == Some(0);
     let body = body(status, &parts.headers, is_1_0, to)?;
-    let says = |word| tokens(&parts.headers, header::CONNECTION).any(|token| token.eq_ignore_ascii_case(word));
-    let keep_alive = !says("close") && (!is_1_0 || says("keep-alive")) && !matches!(body, Body::UntilClose);
+    let says = |word: &[u8]| {
+        let lists = parts.headers.get_all(header::CONNECTION).into_iter().map(HeaderValue::as_bytes);
+        let mut tokens = lists.flat_map(|list| list.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        tokens.any(|token| token.eq_ignore_ascii_case(word))
+    };
+    let keep_alive = !says(b"close") && (!is_1_0 || says(b"keep-alive")) && !matches!(body, Body::UntilClose);
     Ok(AnswerHead { parts, body, keep_alive, length: 0 })
-}
-
-fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let lists = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
 /// What follows a head (RFC 9112, section 6.3).
@@ -146,21 +151,23 @@ fn body(status: StatusCode, headers: &HeaderMap, is_1_0: bool, to: &Method) -> R
     if *to == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         return Ok(Body::Length(0));
     }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).into_iter();
-    let (length, second) = (lengths.next(), lengths.next());
-    if second.is_some() {
-        return Err(Malformed::Length("`Content-Length` is said twice"));
-    }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        let mut codings = tokens(headers, header::TRANSFER_ENCODING);
-        return match (length, codings.next(), codings.next()) {
-            (Some(_), ..) => Err(Malformed::Length("both `Content-Length` and `Transfer-Encoding` say it")),
-            _ if is_1_0 => Err(Malformed::Length("HTTP/1.0 has no `Transfer-Encoding`")),
-            (None, Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => {
-                Ok(Body::Chunked(Chunked::default()))
-            }
-            _ => Err(Malformed::Length("no transfer coding but `chunked` was asked for")),
-        };
+    let lines = |name| headers.get_all(name).into_iter();
+    let (mut lengths, mut codings) = (lines(header::CONTENT_LENGTH), lines(header::TRANSFER_ENCODING));
+    let (length, coding) = match (lengths.next(), codings.next()) {
+        (Some(_), Some(_)) => return Err(Malformed::Length("both `Content-Length` and `Transfer-Encoding` say it")),
+        (Some(_), None) if lengths.next().is_some() => {
+            return Err(Malformed::Length("`Content-Length` is said twice"));
+        }
+        one => one,
+    };
+    if let Some(coding) = coding {
+        if is_1_0 {
+            return Err(Malformed::Length("HTTP/1.0 has no `Transfer-Encoding`"));
+        }
+        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some() {
+            return Err(Malformed::Length("no transfer coding but `chunked` was asked for"));
+        }
+        return Ok(Body::Chunked(Chunked::default()));
     }
     let Some(length) = length else { return Ok(Body::UntilClose) };
     let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
