@@ -154,7 +154,19 @@ fn headers_are_passed_on_as_they_came_and_a_reason_of_its_own_too() {
     let b: [(&str, &[u8]); 2] = [("x-b", b"two"), ("x-b", b"\xffthree")];
     let rest: [(&str, &[u8]); 3] = [("x-a", b"one"), ("empty", b""), ("content-length", b"0")];
     assert_eq!(told, [b.as_slice(), &rest].concat());
+    assert!(head.keep_alive);
     assert_eq!(head.parts.extensions.get::<ReasonPhrase>().map(ReasonPhrase::as_bytes), Some(b"Slow Down".as_slice()));
+}
+
+#[test]
+fn what_is_no_text_is_not_passed_over_where_it_matters() {
+    let told = |line: &[u8]| {
+        let text = [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n", line, b"\r\n\r\n"].concat();
+        answer_head(&text, &Method::POST).map(|head| head.map(|head| head.keep_alive))
+    };
+    assert_eq!(told(b"connection: \xff, close"), Ok(Some(false)));
+    let unclear = Malformed::Length("no transfer coding but `chunked` was asked for");
+    assert_eq!(told(b"transfer-encoding: \xff"), Err(unclear));
 }
 
 /// All that a body says of these bytes, in these pieces: its content, whether it is over, what is wrong, and what is left.

@@ -29,6 +29,9 @@ fn counters_with_leases_are_marked_so_that_a_start_finds_them() {
     assert_eq!(marked(&[back(&old, 1), back(&new, 5)]), [""; 0], "all of it");
     assert_eq!(marked(&[ask(&old, 5, 5, 200)]), ["old"]);
     assert_eq!(store.begin_run(&[]).expect("the next run"), 1);
+    let plan = "EXPLAIN QUERY PLAN SELECT id FROM counter WHERE lent <> 0 AND leased_tokens <> 0";
+    let plan: String = store.connection.query_one(plan, [], |row| row.get(3)).expect("a plan");
+    assert_eq!(plan, "SCAN counter USING INDEX counter_lent", "a start reads no others");
     let mut marked = store.connection.prepare("SELECT key FROM counter WHERE lent <> 0").expect("a table");
     assert!(!marked.exists([]).expect("rows"), "what was leased is in doubt, and nothing is leased");
 }
