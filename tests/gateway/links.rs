@@ -195,7 +195,7 @@ fn whole(text: &str) -> Act {
 // Mutation: in `Pool::take` a link is asked within the task's budget.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_that_the_provider_has_closed_are_passed_over_however_many_they_are() {
-    const MANY: usize = 200;
+    const MANY: usize = 400;
     let odd = Odd::start().await;
     let rig = rig(&odd, "").await;
     let (address, mut calls) = (rig.node.data_address(), JoinSet::new());
