@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             transactions(&folder.path().join(format!("{tenants}-in-batches-of-{batch}.db")), &rows, batch)?;
         }
         queued(&folder.path().join(format!("{tenants}-queued.db")), &rows)?;
-        for batch in [500, 2_000] {
+        for batch in [500, 1_000] {
             again(&folder.path().join(format!("{tenants}-again-in-batches-of-{batch}.db")), &rows, batch)?;
         }
     }

@@ -20,11 +20,11 @@ use super::overflow::Overflow;
 use super::queue::{Bell, Finish, Message, Queue, Receipt, Wait};
 use super::record::{Done, Record, Rules};
 
-/// The most records of one transaction. So many are there only when the writer has fallen behind; the more there are, the less each
-/// costs.
-pub const BATCH_ROWS: usize = 2_000;
-/// The most when a call waits for a lease, and of leases that go back while others may wait.
-const WAITED_ROWS: usize = 500;
+/// The most records of one transaction. So many are there only when the writer has fallen behind; then the more there are, the less
+/// each costs, and the longer whoever waits for a lease waits for the rest.
+pub const BATCH_ROWS: usize = 1_000;
+/// The most leases that go back in one transaction while others may wait for one.
+const RETURNED_BESIDE: usize = 500;
 /// The most leases that go back in one transaction when it ends. There may be a hundred thousand, of which each takes memory in it.
 const RETURNED_AT_ONCE: usize = 5_000;
 /// How long the first record of a batch waits for company.
@@ -124,15 +124,15 @@ impl<S: LedgerStore> Writer<S> {
     /// Leases that nobody uses go back, however busy others are.
     fn look_over(&mut self) {
         let writes = self.state == State::Writing;
-        let records = if writes { self.lender.idle(WAITED_ROWS, SystemClock.now()) } else { Vec::new() };
-        self.look = Instant::now() + if records.len() < WAITED_ROWS { TICK } else { TICK_AGAIN };
+        let records = if writes { self.lender.idle(RETURNED_BESIDE, SystemClock.now()) } else { Vec::new() };
+        self.look = Instant::now() + if records.len() < RETURNED_BESIDE { TICK } else { TICK_AGAIN };
         self.commit(Batch { records, ..Batch::default() });
     }
 
     /// Collects until the batch is full, its time is up, or somebody waits for it.
     fn gather(&mut self, first: Message) -> Batch {
         let mut batch = Batch::default();
-        let (mut deadline, mut most) = (Instant::now() + BATCH_WAIT, BATCH_ROWS);
+        let mut deadline = Instant::now() + BATCH_WAIT;
         let mut next = Some(first);
         while let Some(message) = next.take() {
             match message {
@@ -142,7 +142,7 @@ impl<S: LedgerStore> Writer<S> {
                 }
                 Message::Lease(wanted, wait) => {
                     if wait.is_some() {
-                        (deadline, most) = (Instant::now(), WAITED_ROWS);
+                        deadline = Instant::now();
                     }
                     batch.records.push(Record::Grant(self.lender.grant(&wanted)));
                     batch.wanted.push((wanted, wait));
@@ -157,7 +157,7 @@ impl<S: LedgerStore> Writer<S> {
                     break;
                 }
             }
-            if batch.records.len() < most {
+            if batch.records.len() < BATCH_ROWS {
                 next = self.next_until(deadline);
             }
         }
