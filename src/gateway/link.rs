@@ -1,7 +1,8 @@
 //! One HTTP/1.1 connection to a provider, one exchange after another.
 //!
 //! There is no task per connection: whoever has a [`Link`] polls it, while a request is sent and from the answer's body while the
-//! answer arrives. What is read lands in one buffer per core and is copied out at its size, so that a link that waits has none.
+//! answer arrives. What is read lands in one buffer per core and is copied out at its size, so that a link that waits has none (but
+//! what TLS keeps for its records).
 
 use std::cell::RefCell;
 use std::future::poll_fn;
