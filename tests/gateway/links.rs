@@ -13,6 +13,7 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -196,6 +197,9 @@ fn whole(text: &str) -> Act {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_that_the_provider_has_closed_are_passed_over_however_many_they_are() {
     const MANY: usize = 400;
+    // Each connection is four descriptors of this process.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("a limit within the limit");
     let odd = Odd::start().await;
     let rig = rig(&odd, "").await;
     let (address, mut calls) = (rig.node.data_address(), JoinSet::new());
