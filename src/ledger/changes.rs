@@ -13,7 +13,7 @@ use crate::domain::standing::{Amounts, Unit};
 use crate::domain::window::Window;
 use crate::meter::counter::WindowCounter;
 
-use super::counters::{AMOUNTS, amounts, row_of};
+use super::counters::{AMOUNTS, IS_LEASED, amounts, row_of};
 use super::error::LedgerError;
 
 /// What a batch changes in one counter.
@@ -231,11 +231,11 @@ impl<'a> Sums<'a> {
             ", leased_nano_usd = max(leased_nano_usd + ?8, 0), leased_tokens = max(leased_tokens + ?9, 0),
             leased_requests = max(leased_requests + ?10, 0)";
         const ROW: &str = " WHERE id = ?1";
-        const MARK: &str = "UPDATE counter SET lent = NOT lent
-            WHERE id = ? AND lent <> (leased_nano_usd <> 0 OR leased_tokens <> 0 OR leased_requests <> 0)";
+        const MARK: &str = "UPDATE counter SET lent = NOT lent WHERE id = ? AND lent <> ";
         let add = connection.prepare_cached(&[POSTED, ROW].concat())?;
         let add_leased = connection.prepare_cached(&[POSTED, LEASED, ROW].concat())?;
-        Ok(Self { connection, add, add_leased, mark: connection.prepare_cached(MARK)? })
+        let mark = connection.prepare_cached(&[MARK, IS_LEASED].concat())?;
+        Ok(Self { connection, add, add_leased, mark })
     }
 
     /// Adds a batch's changes to one counter.

@@ -55,6 +55,9 @@ pub(super) const AMOUNTS: &str =
     "posted_nano_usd, posted_tokens, posted_requests, in_doubt_nano_usd, in_doubt_tokens, in_doubt_requests,
     leased_nano_usd, leased_tokens, leased_requests";
 
+/// Whether something of a counter is leased: what its mark, `lent`, should say.
+pub(super) const IS_LEASED: &str = "(leased_nano_usd <> 0 OR leased_tokens <> 0 OR leased_requests <> 0)";
+
 const OPEN: &str = " WHERE window_end > ?";
 
 // A tenant has many buckets behind it: by `counter_by_end` only those that end late enough are looked at.
@@ -135,8 +138,8 @@ pub(super) fn of_keys_since(
 
 /// How many counters have something leased and are not marked.
 pub(super) fn unmarked(connection: &Connection) -> Result<u32, LedgerError> {
-    let count = "SELECT count(*) FROM counter WHERE lent = 0 AND (leased_nano_usd <> 0 OR leased_tokens <> 0 OR leased_requests <> 0)";
-    Ok(connection.query_row(count, [], |row| row.get(0))?)
+    let count = ["SELECT count(*) FROM counter WHERE lent < ", IS_LEASED].concat();
+    Ok(connection.query_row(&count, [], |row| row.get(0))?)
 }
 
 /// The identities whose counters are complete, for windows that had not ended at that moment.

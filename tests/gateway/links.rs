@@ -137,9 +137,13 @@ async fn play(mut tcp: TcpStream, number: usize, script: Arc<Script>) {
     }
 }
 
-async fn rig(odd: &Odd, config: &str) -> Rig {
+/// A provider, a gateway before it with these lines in its configuration, and a client.
+async fn stage(config: &str) -> (Odd, Rig, Client) {
+    let odd = Odd::start().await;
     let providers = format!("  odd: {{ dialect: openai, base_url: \"http://{}\", api_key: k }}\n", odd.address);
-    Rig::start(Setup { providers: &providers, config, ..Setup::default() }).await
+    let rig = Rig::start(Setup { providers: &providers, config, ..Setup::default() }).await;
+    let client = Client::of(rig.node.data_address());
+    (odd, rig, client)
 }
 
 /// Calls over one connection, so that they come to one core, whose links they share.
@@ -200,8 +204,7 @@ async fn links_that_the_provider_has_closed_are_passed_over_however_many_they_ar
     // Each connection is four descriptors of this process.
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("a limit within the limit");
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "").await;
+    let (odd, rig, _) = stage("").await;
     let (address, mut calls) = (rig.node.data_address(), JoinSet::new());
     for _ in 0..MANY {
         odd.will([Take, Wait(500), whole("first"), Wait(500), Close]);
@@ -221,9 +224,7 @@ async fn links_that_the_provider_has_closed_are_passed_over_however_many_they_ar
 // `Content-Length`; a head may be as long as it likes; in `fail` such an answer counts as heard out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b16_a_head_that_cannot_be_understood_is_a_bad_gateway_and_ends_its_connection() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("").await;
     odd.will([Take, whole("first")]);
     assert_eq!(client.ask().await.text(), "first");
     for head in [
@@ -255,9 +256,7 @@ async fn b16_a_head_that_cannot_be_understood_is_a_bad_gateway_and_ends_its_conn
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b16_interim_answers_are_passed_over_and_the_connection_is_kept() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("").await;
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
     odd.will([Take, Say(interim.to_owned()), Wait(20), whole("one")]);
     odd.will([Say("HTTP/1.1 102 Processing\r\n\r\n".to_owned()), Take, whole("two")]);
@@ -273,9 +272,7 @@ async fn b16_interim_answers_are_passed_over_and_the_connection_is_kept() {
 // Mutations: a link is kept although more came than the answer; a link that was idle is not looked at before it is used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b17_what_follows_an_answer_is_nobody_elses_answer() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("").await;
     let stray = format!("{OK}content-length: 6\r\n\r\nstolen");
     let chunks = format!("{OK}transfer-encoding: chunked\r\n\r\n5\r\nright\r\n0\r\n\r\n");
     let at_once = format!("{OK}content-length: 5\r\n\r\nright{stray}");
@@ -302,9 +299,7 @@ async fn b17_what_follows_an_answer_is_nobody_elses_answer() {
 // Mutation: in `Link::read_head` what the head says of the connection is not looked at.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_the_provider_says_it_will_close_takes_no_other_request() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("").await;
     for head in ["HTTP/1.1 200 OK\r\nconnection: Close", "HTTP/1.0 200 OK", "HTTP/1.0 200 OK\r\nconnection: keep-alive"]
     {
         odd.will([Take, Say(format!("{head}\r\ncontent-length: 5\r\n\r\nright"))]);
@@ -318,9 +313,7 @@ async fn a_connection_that_the_provider_says_it_will_close_takes_no_other_reques
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_comes_a_byte_at_a_time_is_the_same_answer() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("").await;
     let chunks = "6;extension=\"x\"\r\n{\"a\":1\r\n1\r\n}\r\n0\r\nx-trailer: y\r\n\r\n";
     for _ in 0..2 {
         odd.will([Take, Spell(format!("{OK}transfer-encoding: chunked\r\n\r\n{chunks}"))]);
@@ -337,9 +330,7 @@ async fn an_answer_that_comes_a_byte_at_a_time_is_the_same_answer() {
 // Mutation: in `Source::poll` an answer that cannot be read on was ended by the provider.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_without_a_length_ends_with_its_connection_and_one_with_a_length_does_not() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("").await;
     for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n"] {
         odd.will([Take, Say(format!("{head}the begin")), Wait(20), Say("ning".to_owned()), Close]);
         let reply = client.ask().await;
@@ -363,9 +354,7 @@ async fn an_answer_without_a_length_ends_with_its_connection_and_one_with_a_leng
 // Mutation: in `forward` an answer is settled at once also where its end came with its head, but not its length.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_answer_in_chunks_is_no_finished_one_and_is_not_given_again() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "replay: {}\n").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("replay: {}\n").await;
     odd.will([Take, Say(format!("{OK}transfer-encoding: chunked\r\n\r\n0\r\n\r\n"))]);
     odd.will([Take, whole("{}")]);
     for text in ["", "{}"] {
@@ -378,9 +367,7 @@ async fn an_empty_answer_in_chunks_is_no_finished_one_and_is_not_given_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_without_a_body_leave_their_connection_ready_for_the_next() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("").await;
     let head = Request::head("/odd/v1/models").header("authorization", format!("Bearer {KEY}"));
     odd.will([Take, Say(format!("{OK}content-length: 5\r\n\r\n"))]);
     odd.will([Take, Say("HTTP/1.1 204 No Content\r\n\r\n".to_owned())]);
@@ -411,9 +398,7 @@ fn long() -> String {
 // Mutation: in `Link::poll_burst` nothing more of the request is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_may_begin_before_its_request_has_left_which_then_goes_on() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "limits: { silence_timeout: 3 s }\n").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("limits: { silence_timeout: 3 s }\n").await;
     let begins = format!("{OK}transfer-encoding: chunked\r\n\r\n9\r\nthe begin\r\n");
     odd.will([Say(begins), Wait(50), Take, Say("4\r\nning\r\n0\r\n\r\n".to_owned())]);
     odd.will([Take, whole("next")]);
@@ -431,9 +416,7 @@ async fn an_answer_may_begin_before_its_request_has_left_which_then_goes_on() {
 // request has not left whole is kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_refuses_before_it_has_read_everything_is_heard() {
-    let odd = Odd::start().await;
-    let rig = rig(&odd, "").await;
-    let mut client = Client::of(rig.node.data_address());
+    let (odd, rig, mut client) = stage("").await;
     let refusal = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 8\r\n\r\ntoo long".to_owned();
     for acts in [vec![Say(refusal.clone()), Close], vec![Say(refusal.clone()), Wait(300), Close]] {
         odd.will(acts);
